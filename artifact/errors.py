@@ -1,0 +1,17 @@
+"""Why an artifact is refused. Every refusal names the file and what was expected."""
+
+from pathlib import Path
+
+
+class ArtifactError(Exception):
+    """An artifact folder that must not be served.
+
+    Args:
+        path: the file or folder at fault.
+        problem: what is wrong with it, and what was expected instead.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem

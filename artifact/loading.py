@@ -1,0 +1,110 @@
+"""Reads an artifact folder and refuses one that is not exactly what its manifest says."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .errors import ArtifactError
+from .manifest import SCHEMA_VERSION, Manifest, derive_version
+from .tokenisation import PairTokenizer
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified artifact: its folder, manifest and tokenizer."""
+
+    folder: Path
+    manifest: Manifest
+    tokenizer: PairTokenizer
+
+    def variant_path(self, name: str) -> Path:
+        """The ONNX file of a variant.
+
+        Raises:
+            ArtifactError: the manifest has no such variant.
+        """
+        variant = self.manifest.variant(name)
+        if variant is None:
+            present = ", ".join(v.name for v in self.manifest.variants)
+            raise ArtifactError(self.folder / MANIFEST_FILE, f"expected a variant {name!r}; it has {present}")
+        return self.folder / variant.file
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Loads and verifies an artifact: schema, version, hashes and sizes, tokenizer against model.
+
+    Raises:
+        ArtifactError: naming the file and what was expected of it.
+    """
+    manifest = read_manifest(folder)
+    for variant in manifest.variants:
+        path = folder / variant.file
+        size = _size(path)
+        if size != variant.size_bytes:
+            raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}")
+        _check_hash(path, variant.sha256)
+    tokenizer_path = folder / manifest.tokenizer.file
+    _size(tokenizer_path)
+    _check_hash(tokenizer_path, manifest.tokenizer.sha256)
+    tokenizer = PairTokenizer(tokenizer_path, manifest.template)
+    if tokenizer.vocab_size > manifest.tokenizer.vocab_size:
+        raise ArtifactError(
+            tokenizer_path,
+            f"expected at most {manifest.tokenizer.vocab_size} tokens, the rows of the model's embedding table, "
+            f"found {tokenizer.vocab_size}: tokenizer and model do not belong together",
+        )
+    return Artifact(folder, manifest, tokenizer)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest and checks its schema and version, without touching the other files.
+
+    Raises:
+        ArtifactError: naming the field at fault.
+    """
+    path = folder / MANIFEST_FILE
+    if not folder.is_dir():
+        raise ArtifactError(folder, "expected an artifact folder")
+    try:
+        contents = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(path, "expected a manifest in an artifact folder, found no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(path, f"expected JSON: {error}") from error
+    found = contents.get("schema_version") if isinstance(contents, dict) else None
+    if found != SCHEMA_VERSION:
+        raise ArtifactError(path, f"expected schema_version {SCHEMA_VERSION}, found {found!r}: export it again")
+    try:
+        manifest = Manifest.model_validate(contents)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(path, f"at {where or 'the top'}: {first['msg']}") from error
+    expected = derive_version(manifest.model_dump(mode="json"))
+    if manifest.version != expected:
+        raise ArtifactError(path, f"expected version {expected} for these contents, found {manifest.version}")
+    return manifest
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise ArtifactError(path, "expected the file that the manifest lists, found none") from None
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    found = sha256_of(path)
+    if found != expected:
+        raise ArtifactError(path, f"expected sha256 {expected}, found {found}: the file was changed or cut short")

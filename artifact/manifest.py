@@ -1,0 +1,123 @@
+"""The manifest: everything that the service must know of a model, and everything that an auditor asks."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from .calibration import Calibration
+from .template import InputTemplate
+
+SCHEMA_VERSION: Literal[1] = 1
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TokenizerFile(_Part):
+    """The tokenizer, and the vocabulary size that the model's embedding table has room for."""
+
+    file: FileName = "tokenizer.json"
+    sha256: Sha256
+    vocab_size: int = Field(ge=1)
+
+
+class Variant(_Part):
+    """One compiled form of the model."""
+
+    name: str = Field(description="device and precision, such as cpu-int8")
+    file: FileName
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "fp16", "int8"]
+    size_bytes: int = Field(ge=1)
+    sha256: Sha256
+    golden_tolerance: float = Field(gt=0, description="largest |logit - golden logit| that passes on any machine")
+
+
+class DataSet(_Part):
+    """One data set that the model learned from."""
+
+    name: str
+    rows: int = Field(ge=0)
+    licence: str
+    role: str = Field(description="what it was used for, such as 'teacher, human labels'")
+
+
+class Lineage(_Part):
+    """Where the model comes from."""
+
+    teacher: str
+    student_init: str
+    loss: str
+    seed: int
+    commit: str | None = Field(description="commit of the code that trained it; null outside a repository")
+    created: str = Field(description="UTC date, YYYY-MM-DD")
+    data_sets: tuple[DataSet, ...]
+    durations_s: dict[str, float] = Field(description="stage -> seconds of wall clock")
+
+
+class Metric(_Part):
+    """One measured figure with its 95 % bootstrap interval."""
+
+    name: str
+    value: Finite
+    low: Finite
+    high: Finite
+    data: str
+    split: str
+    variant: str
+    size: int = Field(ge=1, description="queries (nDCG) or pairs (AUC) that it averages over")
+
+
+class GoldenPair(_Part):
+    """A pair with the logit that each variant must give, within the variant's tolerance."""
+
+    query: str
+    product: dict[str, str]
+    logits: dict[str, Finite]
+
+
+class ScoreHistogram(_Part):
+    """Reference distribution of served scores, over equal bins of [0, 1], for drift alarms."""
+
+    counts: tuple[int, ...] = Field(min_length=2)
+    data: str
+
+
+class Manifest(_Part):
+    """The whole manifest. `version` is derived from everything else: `derive_version`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    version: str = Field(pattern=r"^[0-9a-f]{16}$")
+    architecture: Literal["cross-encoder"]
+    layers: int = Field(ge=1)
+    hidden_size: int = Field(ge=1)
+    template: InputTemplate
+    tokenizer: TokenizerFile
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    calibration: Calibration
+    lineage: Lineage
+    evaluation: tuple[Metric, ...]
+    golden_pairs: tuple[GoldenPair, ...] = Field(min_length=1)
+    score_histogram: ScoreHistogram | None = None
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that name, or None."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+
+def derive_version(contents: dict[str, object]) -> str:
+    """The first 16 hex digits of the SHA-256 of a manifest's JSON without `version`.
+
+    The manifest holds every file's hash, so two artifacts share a version only if they are the same.
+    """
+    rest = {key: value for key, value in contents.items() if key != "version"}
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
