@@ -1,0 +1,6 @@
+"""Load tests and benchmarks of a running service, from outside: speaks HTTP only and imports nothing else of ours.
+
+python -m loadtest slo       does this server hold its latency objective at this rate?
+python -m loadtest bench     how does it compare with its peer, side by side?
+python -m loadtest traffic   turns judgements and a catalogue into a traffic file
+"""

@@ -1,0 +1,1 @@
+"""Start recipes of other people's servers, each run by an interpreter of its own environment."""
