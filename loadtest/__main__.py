@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from .bench_command import add_bench_options, bench
 from .building import Columns, build_traffic
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|traffic")
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
+    _add_bench(commands.add_parser("bench", help="compare servers side by side"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
     return parser
 
@@ -47,6 +49,15 @@ def _add_slo(parser: argparse.ArgumentParser) -> None:
 
 def _slo(parsed: argparse.Namespace) -> int:
     become_locust(parsed.host, RunOptions.of(parsed), os.environ)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    add_bench_options(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _bench(parsed: argparse.Namespace) -> int:
+    return bench(parsed, os.environ, print, lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _add_traffic(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,149 @@
+"""The options of `python -m loadtest bench`, and the way from them to a report."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from .bench import Plan, run_bench
+from .bench_report import Conditions, as_json, as_markdown, judge
+from .contestants import Contestant, by_command, infinity, named, shelfscore
+from .errors import Exit, LoadtestError
+from .protocols import ProductText
+from .report import write_json
+from .traffic import PRODUCT_FIELDS, load_traffic
+
+
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    """Adds them."""
+    who = parser.add_argument_group("who takes part; the first is compared with the peer")
+    who.add_argument(
+        "--artifact", action="append", default=[], metavar="NAME=FOLDER", help="our service on an artifact"
+    )
+    who.add_argument(
+        "--command",
+        action="append",
+        default=[],
+        dest="commands",
+        metavar="'NAME=COMMAND {port}'",
+        help="another server of the same contract, such as another checkout's",
+    )
+    who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
+    who.add_argument("--peer-python", type=Path, metavar="FILE", help="interpreter of infinity-emb's own environment")
+    who.add_argument(
+        "--peer-fields",
+        metavar="A,B,C",
+        help="product fields of the peer's text (default: those of the first server's template)",
+    )
+    much = parser.add_argument_group("how much")
+    much.add_argument("--rounds", type=int, default=5, help="default %(default)s")
+    much.add_argument("--requests", type=int, default=30, help="requests a round (default %(default)s)")
+    much.add_argument("--warmup", type=int, default=10, help="requests before, not counted (default %(default)s)")
+    much.add_argument("--products", type=int, default=64, help="of synthetic traffic (default %(default)s)")
+    much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, one request body a line; synthetic without")
+    much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
+    much.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
+    much.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
+    much.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--min-ratio", type=float, metavar="X", help="fail if the first has less than X times the peer")
+    out.add_argument("--out", type=Path, metavar="FILE", help="the Markdown report, which is printed too")
+    out.add_argument("--json", type=Path, metavar="FILE", help="everything, raw latencies included")
+
+
+def bench(
+    parsed: argparse.Namespace,
+    environment: Mapping[str, str],
+    print_out: Callable[[str], object],
+    print_progress: Callable[[str], object],
+) -> Exit:
+    """Runs the benchmark.
+
+    Raises:
+        LoadtestError: nothing could be measured.
+    """
+    _check(parsed)
+    contestants = [shelfscore(*_named_folder(text), environment) for text in parsed.artifact]
+    contestants += [by_command(*named(text, "COMMAND"), environment) for text in parsed.commands]
+    if not contestants:
+        raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
+    peer = infinity(parsed.peer_python, parsed.peer_model, environment)
+    if isinstance(peer, Contestant):
+        contestants.append(peer)
+    else:
+        print_progress(f"going on without the peer: {peer}")
+    _check_names(contestants)
+    plan = Plan(
+        rounds=parsed.rounds,
+        requests=parsed.requests,
+        warmup=parsed.warmup,
+        ready_timeout_s=parsed.ready_timeout,
+        request_timeout_s=parsed.request_timeout,
+        ports=(parsed.first_port, parsed.first_port + 99) if parsed.first_port else None,
+    )
+    needed = plan.rounds * plan.requests + plan.warmup
+    traffic = load_traffic(parsed.traffic, requests=needed, products=parsed.products, seed=parsed.seed)
+    # A polite end stops the servers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
+        result = run_bench(
+            contestants, traffic.requests, plan, text=_text(parsed), log_dir=Path(log_dir), say=print_progress
+        )
+    conditions = Conditions(
+        traffic=traffic,
+        plan=plan,
+        load_before=before,
+        load_after=os.getloadavg()[0],
+        peer_missing=peer if isinstance(peer, str) else None,
+        min_ratio=parsed.min_ratio,
+    )
+    report = as_markdown(result, conditions)
+    print_out(report)
+    if parsed.out:
+        _write(parsed.out, report)
+    if parsed.json:
+        write_json(parsed.json, as_json(result, conditions))
+    return judge(result, conditions)[0]
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    for name in ("rounds", "requests", "products", "ready_timeout", "request_timeout"):
+        if not 0 < getattr(parsed, name) <= 100_000:
+            raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
+    if not 0 <= parsed.warmup <= 100_000:
+        raise LoadtestError(f"--warmup: expected 0 to 100000, found {parsed.warmup}")
+    for path in (parsed.out, parsed.json):
+        if path is not None and not path.parent.is_dir():
+            raise LoadtestError(f"{path}: cannot be written: no such folder")
+
+
+def _check_names(contestants: list[Contestant]) -> None:
+    names = [contestant.name for contestant in contestants]
+    if len(set(names)) < len(names):
+        raise LoadtestError(f"expected a name of its own for each contestant, found {', '.join(names)}")
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, folder = named(text, "FOLDER")
+    return name, Path(folder)
+
+
+def _text(parsed: argparse.Namespace) -> ProductText | None:
+    if parsed.peer_fields is None:
+        return None
+    fields = tuple(name.strip() for name in parsed.peer_fields.split(","))
+    for name in fields:
+        if name not in PRODUCT_FIELDS:
+            raise LoadtestError(f"--peer-fields: expected some of {', '.join(PRODUCT_FIELDS)}, found {name!r}")
+    return ProductText(fields)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"{path}: cannot be written: {error}\n")

@@ -1,0 +1,151 @@
+"""Who takes part in the benchmark: how each is started, how it is asked, and which versions run."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from .errors import LoadtestError
+from .protocols import ProductText, RerankProtocol, ScoreProtocol, Speaks
+
+PEER_NAME = "infinity-emb int8"
+_ROOT = Path(__file__).parent.parent
+_RECIPE = Path(__file__).with_name("peers") / "infinity.py"
+_PEER_FILES = ("config.json", "tokenizer.json", "model_quantized.onnx")
+_OUR_PACKAGES = ("onnxruntime", "tokenizers", "uvicorn", "fastapi", "numpy")
+_PEER_PACKAGES = ("infinity-emb", "optimum", "onnxruntime", "torch", "transformers", "uvicorn")
+_CHECK_S = 60
+# A busy machine may take longer than the service's default limit; a late answer is still a measurement here.
+_GENEROUS_TIMEOUT_MS = "30000"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server that the benchmark starts. `{port}` in its command line and environment stands for the port."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    speaks: Callable[[ProductText], Speaks]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    peer: bool = False
+
+    def argv_at(self, port: int) -> list[str]:
+        """The command line for a port."""
+        return [part.replace("{port}", str(port)) for part in self.argv]
+
+    def environment_at(self, port: int) -> dict[str, str]:
+        """The environment for a port."""
+        return {name: value.replace("{port}", str(port)) for name, value in self.environment.items()}
+
+
+def named(text: str, what: str) -> tuple[str, str]:
+    """Name and value of `NAME=VALUE`.
+
+    Raises:
+        LoadtestError: it is none.
+    """
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise LoadtestError(f"expected NAME={what}, found {text!r}")
+    return name, value
+
+
+def shelfscore(name: str, folder: Path, environment: Mapping[str, str]) -> Contestant:
+    """The service beside this package, on an artifact folder. Other SHELFSCORE_ settings are the user's.
+
+    Raises:
+        LoadtestError: the folder holds no manifest.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise LoadtestError(f"{folder}: expected an artifact folder with a manifest.json")
+    ours = {
+        "SHELFSCORE_MODEL_DIR": str(folder.resolve()),
+        "SHELFSCORE_HOST": "127.0.0.1",
+        "SHELFSCORE_PORT": "{port}",
+        "SHELFSCORE_MAX_TIMEOUT_MS": _GENEROUS_TIMEOUT_MS,
+    }
+    kept = {key: value for key, value in environment.items() if key != "SHELFSCORE_API_KEYS"}
+    path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
+    return Contestant(
+        name=name,
+        argv=(sys.executable, "-m", "service"),
+        environment={**kept, "PYTHONPATH": path, **ours},
+        speaks=lambda _: ScoreProtocol(),
+        versions=_installed(_OUR_PACKAGES),
+    )
+
+
+def by_command(name: str, command: str, environment: Mapping[str, str]) -> Contestant:
+    """Any server that speaks our contract, started by a command line that holds `{port}`.
+
+    Raises:
+        LoadtestError: it does not.
+    """
+    if "{port}" not in command:
+        raise LoadtestError(f"--command {name}: expected {{port}} in the command line, found {command!r}")
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise LoadtestError(f"--command {name}: {error}") from None
+    return Contestant(name, argv, environment, lambda _: ScoreProtocol())
+
+
+def infinity(python: Path | None, model: Path | None, environment: Mapping[str, str]) -> Contestant | str:
+    """The peer, or in words why it is not at hand."""
+    if python is None or model is None:
+        return f"no {'--peer-python' if python is None else '--peer-model'} given"
+    for name in _PEER_FILES:
+        if not (model / name).is_file():
+            return f"{model / name} is missing"
+    outside = {key: value for key, value in environment.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    versions = _peer_versions(python, outside)
+    if isinstance(versions, str):
+        return versions
+    return Contestant(
+        name=PEER_NAME,
+        argv=(str(python), str(_RECIPE), str(model.resolve()), "{port}"),
+        environment=outside,
+        speaks=RerankProtocol,
+        versions=versions,
+        peer=True,
+    )
+
+
+def _peer_versions(python: Path, environment: Mapping[str, str]) -> dict[str, str] | str:
+    check = (
+        "import importlib.util, json, sys\n"
+        "from importlib import metadata\n"
+        "sys.exit('no infinity_emb') if importlib.util.find_spec('infinity_emb') is None else None\n"
+        "found = {}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: found[name] = metadata.version(name)\n"
+        "    except metadata.PackageNotFoundError: pass\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [str(python), "-c", check, *_PEER_PACKAGES]
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own interpreter
+            command, env=dict(environment), capture_output=True, text=True, timeout=_CHECK_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{python} cannot be run: {error}"
+    if done.returncode != 0:
+        return f"{python} cannot import infinity_emb"
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
