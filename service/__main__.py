@@ -1,0 +1,48 @@
+"""`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option."""
+
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from .settings import pin_library_threads, settings_from_command_line
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the service to its end. Returns 0 after a clean stop, 1 if it could not serve, 2 for wrong settings."""
+    try:
+        settings = settings_from_command_line(arguments)
+    except ValidationError as error:
+        for each in error.errors():
+            option = "-".join(str(part) for part in each["loc"]).replace("_", "-")
+            _complain(f"{'--' + option if option else 'settings'}: {each['msg']}")
+        return 2
+
+    pin_library_threads()
+    # Only from here on: these imports start threads and take a second, and --help needs none of them.
+    from artifact import ArtifactError
+    from artifact.loading import read_manifest
+
+    from .logs import configure_logging
+    from .server import bind, serve
+
+    try:
+        read_manifest(settings.model_dir)
+    except ArtifactError as error:
+        _complain(f"cannot serve: {error}")
+        return 1
+    try:
+        listener = bind(settings.host, settings.port)
+    except OSError as error:
+        _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+        return 1
+    configure_logging(settings.log_format, settings.log_level)
+    return serve(settings, listener)
+
+
+def _complain(message: str) -> None:
+    print(f"service: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

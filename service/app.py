@@ -1,0 +1,102 @@
+"""The application factory, and the small routes beside POST /score."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
+from .metrics import Metrics
+from .middleware import AuthMiddleware, BodyMiddleware, RequestMiddleware
+from .model import load_model
+from .openapi import install_openapi, problems, score_documentation
+from .runtime import Loader, Runtime
+from .scoring_route import ScoreEndpoint
+from .settings import Settings
+
+OPEN_PATHS = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    load: Loader = load_model,
+    on_failure: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """Builds the application. The model is loaded in the background once its lifespan begins.
+
+    Args:
+        settings: configuration.
+        clock: monotonic, in seconds.
+        load: makes the model, in a thread.
+        on_failure: told that the model could not be loaded; without it the app stays up, not ready, and says why.
+
+    Returns:
+        An app whose `state.runtime` is its Runtime.
+    """
+    metrics = Metrics()
+    runtime = Runtime(settings, metrics, clock, load, on_failure)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        runtime.start()
+        yield
+        runtime.drain()
+        await runtime.stop()
+
+    app = FastAPI(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
+    app.router.redirect_slashes = False
+    app.state.runtime = runtime
+    score = ScoreEndpoint(runtime)
+    app.add_api_route("/score", score.__call__, methods=["POST"], name="score", **score_documentation())
+    _add_small_routes(app, runtime)
+    install_openapi(app, score.request_model, needs_key=bool(settings.api_keys))
+    app.add_exception_handler(HTTPException, _raise_ours)
+
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    routes = ["/score", "/models", *OPEN_PATHS]
+    # The last one added is the outermost.
+    app.add_middleware(BodyMiddleware, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(AuthMiddleware, keys=keys, open_paths=OPEN_PATHS)
+    app.add_middleware(RequestMiddleware, metrics=metrics, clock=clock, routes=routes)
+    return app
+
+
+def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
+    @app.get("/health/live", summary="Whether the process can make progress", responses=problems(503))
+    async def live() -> dict[str, Any]:
+        alive = runtime.lanes.alive()
+        if alive < runtime.lanes.count:
+            raise NotReadyError(f"{runtime.lanes.count - alive} of {runtime.lanes.count} inference lanes do not answer")
+        return {"status": "live", "lanes": alive}
+
+    @app.get("/health/ready", summary="Whether requests will be served", responses=problems(503))
+    async def ready() -> dict[str, Any]:
+        reason = runtime.unavailable()
+        if reason is not None:
+            raise reason
+        return {"status": "ready"}
+
+    @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/models", summary="The loaded models", responses=problems(401))
+    async def models() -> Response:
+        loaded = [runtime.model] if runtime.model is not None else []
+        return JSONResponse({"models": [model.description() for model in loaded]})
+
+
+async def _raise_ours(_: Request, error: Exception) -> Response:
+    """Turns the framework's own refusals into ours; the outermost middleware renders them."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        raise MethodNotAllowedError("the route exists, the method does not", headers=dict(error.headers or {}))
+    raise RouteNotFoundError("no such route")

@@ -1,0 +1,18 @@
+"""What is known of one HTTP request from its arrival on: kept in the ASGI scope, and its id in the log's context."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+SCOPE_KEY = "shelfscore"
+
+current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
+
+
+@dataclass(slots=True)
+class RequestInfo:
+    """Arrival (monotonic, in seconds), id, and what the access log adds for this route."""
+
+    arrival: float
+    request_id: str
+    log_fields: dict[str, Any] = field(default_factory=dict)

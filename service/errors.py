@@ -1,0 +1,163 @@
+"""Every way a request can fail, and the status that says so. Nothing else maps errors to statuses.
+
+ServiceError
+ +-- RequestError                    the caller can repair it
+ |    +-- MalformedBodyError         400  not JSON, or not the compression it claims
+ |    +-- UnauthorizedError          401  no key, or one that does not match
+ |    +-- RouteNotFoundError         404
+ |    +-- ModelNotFoundError         404
+ |    +-- MethodNotAllowedError      405
+ |    +-- BodyTooLargeError          413  before or after decompression
+ |    +-- UnsupportedMediaError      415  content type or content encoding
+ |    +-- InvalidRequestError        422  JSON or a header that breaks the contract
+ |    +-- ClientGoneError            499  nobody reads the answer; only logs and metrics see it
+ +-- InternalError                   500  our fault
+ +-- UnavailableError                503  carries Retry-After
+ |    +-- NotReadyError                   loading, or failed to load
+ |    +-- DrainingError                   stopping
+ |    +-- OverloadedError                 the queue has no room
+ +-- DeadlineExceededError           504
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule: where (`pointer` is a JSON pointer, `header` a header's name) and what was expected."""
+
+    expected: str
+    pointer: str | None = None
+    header: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """For the problem's `errors` member."""
+        where = {"pointer": self.pointer} if self.pointer is not None else {"header": self.header or ""}
+        return {**where, "expected": self.expected}
+
+
+class ServiceError(Exception):
+    """A request that gets no scores. `detail` is written for the caller; `headers` go out with the answer."""
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+    @property
+    def violations(self) -> Sequence[Violation]:
+        """The broken rules, one by one, where there are such."""
+        return ()
+
+
+class RequestError(ServiceError):
+    """The caller can repair it."""
+
+
+class MalformedBodyError(RequestError):
+    """The body is not what its content type and encoding say."""
+
+
+class UnauthorizedError(RequestError):
+    """A key is configured and the request does not carry it."""
+
+    def __init__(self) -> None:
+        detail = "expected the header 'Authorization: Bearer KEY' with a valid key"
+        super().__init__(detail, headers={"www-authenticate": "Bearer"})
+
+
+class RouteNotFoundError(RequestError):
+    """No such route."""
+
+
+class ModelNotFoundError(RequestError):
+    """No such model."""
+
+
+class MethodNotAllowedError(RequestError):
+    """The route exists, the method does not."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body, as sent or once decompressed, is over the limit."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        super().__init__(f"expected a body of at most {max_body_bytes} bytes, after decompression too")
+
+
+class UnsupportedMediaError(RequestError):
+    """Another content type or encoding."""
+
+
+class InvalidRequestError(RequestError):
+    """JSON or headers that break the contract. Never empty of violations."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        first = violations[0]
+        super().__init__(f"{first.pointer or first.header or 'the body'}: {first.expected}")
+        self._violations = tuple(violations)
+
+    @property
+    def violations(self) -> Sequence[Violation]:
+        return self._violations
+
+
+class ClientGoneError(RequestError):
+    """The caller closed the connection before its answer."""
+
+
+class InternalError(ServiceError):
+    """Our fault. What went wrong is in the log under the request id, never in the answer."""
+
+
+class UnavailableError(ServiceError):
+    """Cannot be done at present. `reason` labels the metric of shed requests."""
+
+    reason = "unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail, headers={"retry-after": str(retry_after_s)})
+
+
+class NotReadyError(UnavailableError):
+    """The model is loading, or could not be loaded."""
+
+    reason = "not_ready"
+
+
+class DrainingError(UnavailableError):
+    """The process is stopping."""
+
+    reason = "draining"
+
+
+class OverloadedError(UnavailableError):
+    """The queue has no room."""
+
+    reason = "queue_full"
+
+
+class DeadlineExceededError(ServiceError):
+    """The deadline passed while working, and a partial answer was not asked for."""
+
+
+STATUSES: dict[type[ServiceError], tuple[int, str]] = {
+    MalformedBodyError: (400, "Malformed body"),
+    UnauthorizedError: (401, "Unauthorized"),
+    RouteNotFoundError: (404, "Not found"),
+    ModelNotFoundError: (404, "Model not found"),
+    MethodNotAllowedError: (405, "Method not allowed"),
+    BodyTooLargeError: (413, "Body too large"),
+    UnsupportedMediaError: (415, "Unsupported media type"),
+    InvalidRequestError: (422, "Invalid request"),
+    ClientGoneError: (499, "Client closed request"),
+    InternalError: (500, "Internal error"),
+    UnavailableError: (503, "Unavailable"),
+    DeadlineExceededError: (504, "Deadline exceeded"),
+}
+
+
+def status_and_title(error: ServiceError) -> tuple[int, str]:
+    """The status and the problem title of an error, by its nearest listed class."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)

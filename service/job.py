@@ -1,0 +1,111 @@
+"""One admitted request on its way through the lanes: what is known of it so far, and how it ended."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Product
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """When the stages of a job began and ended, on the monotonic clock, in seconds; None before that."""
+
+    submitted: float
+    prepare_started: float | None = None
+    prepare_ended: float | None = None
+    pairs_started: float | None = None
+    pairs_ended: float | None = None
+
+    @property
+    def tokenize_s(self) -> float:
+        """From the first product taken up to the last one prepared."""
+        return _span(self.prepare_started, self.prepare_ended)
+
+    @property
+    def inference_s(self) -> float:
+        """From the first micro-batch taken up to the last one done."""
+        return _span(self.pairs_started, self.pairs_ended)
+
+    @property
+    def queue_s(self) -> float:
+        """Waiting for a lane: before the first product is prepared, and before the first micro-batch."""
+        return _span(self.submitted, self.prepare_started) + _span(self.prepare_ended, self.pairs_started)
+
+
+class Job:
+    """A request in work. Lanes write to it, the event loop reads from it; it ends once.
+
+    Args:
+        query: as the caller sent it.
+        products: in request order.
+        deadline: on the monotonic clock, in seconds.
+        partial: whether the caller takes what is scored at the deadline.
+        request_id: for the log.
+        submitted: when it entered the queue, on the same clock.
+        on_finish: called once, from any thread, when the job has ended. It must not block.
+    """
+
+    def __init__(
+        self,
+        query: str,
+        products: Sequence[Product],
+        *,
+        deadline: float,
+        partial: bool,
+        request_id: str,
+        submitted: float,
+        on_finish: Callable[[], None],
+    ) -> None:
+        self.query = query
+        self.products = products
+        self.deadline = deadline
+        self.partial = partial
+        self.request_id = request_id
+        self.times = StageTimes(submitted)
+        self.error: Exception | None = None
+        self.ended = False
+        self._on_finish = on_finish
+        self._lock = threading.Lock()
+        self._logits = np.full(len(products), np.nan, dtype=np.float32)
+        self._scored = np.zeros(len(products), dtype=np.bool_)
+        self.unscored = len(products)
+
+    def is_dead(self, now: float) -> bool:
+        """Whether further work on it would be for nobody."""
+        return self.ended or now >= self.deadline
+
+    def record(self, indices: Sequence[int], logits: NDArray[np.float32]) -> None:
+        """Stores the logits of a micro-batch; the last one ends the job. Ignored once it has ended."""
+        with self._lock:
+            if self.ended:
+                return
+            positions = list(indices)
+            self._logits[positions] = logits
+            self._scored[positions] = True
+            self.unscored -= len(positions)
+            if self.unscored:
+                return
+            self.ended = True
+        self._on_finish()
+
+    def end(self, error: Exception) -> None:
+        """Ends it before it is complete: it failed, its deadline passed, or its caller left."""
+        with self._lock:
+            if self.ended:
+                return
+            self.ended = True
+            self.error = error
+        self._on_finish()
+
+    def results(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Copies of (logits, scored) in request order; a logit means something only where `scored` is true."""
+        with self._lock:
+            return self._logits.copy(), self._scored.copy()
+
+
+def _span(start: float | None, end: float | None) -> float:
+    return end - start if start is not None and end is not None else 0.0

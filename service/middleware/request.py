@@ -1,0 +1,92 @@
+"""Outermost: gives each request its id, times it, logs it, and turns every exception into a problem."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..context import SCOPE_KEY, RequestInfo, current_request_id
+from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
+from ..metrics import Metrics
+from ..problem import problem_response
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("service.access")
+
+SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+UNKNOWN_ROUTE = "other"
+
+
+class RequestMiddleware:
+    """Echoes a sane `x-request-id`, or makes one.
+
+    Args:
+        app: what it wraps.
+        metrics: told of every request.
+        clock: monotonic, in seconds; its reading here is the request's arrival.
+        routes: paths that label metrics; any other path is labelled `other`.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float], routes: Collection[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._routes = frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        info = RequestInfo(self._clock(), _request_id(scope))
+        scope[SCOPE_KEY] = info
+        current_request_id.set(info.request_id)
+        header = (b"x-request-id", info.request_id.encode())
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], header]}
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            failure = error if isinstance(error, ServiceError) else InternalError("the service failed on this request")
+            if isinstance(failure, InternalError):
+                log.exception("request failed")
+            if status is not None:
+                raise
+            if isinstance(failure, ClientGoneError):
+                status, _ = status_and_title(failure)
+            else:
+                await problem_response(failure, info.request_id)(scope, receive, send_with_id)
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, info, status)
+
+    def _record(self, scope: Scope, info: RequestInfo, status: int | None) -> None:
+        duration_s = self._clock() - info.arrival
+        path = scope["path"]
+        route = path if path in self._routes else UNKNOWN_ROUTE
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.duration.labels(route).observe(duration_s)
+        fields = {
+            "method": scope["method"],
+            "path": path[:200],
+            "status": status,
+            "duration_ms": round(duration_s * 1000, 2),
+            **info.log_fields,
+        }
+        access_log.info("request", extra={"fields": fields})
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex

@@ -1,0 +1,120 @@
+"""What /openapi.json says of POST /score and of errors: the route reads raw bytes, so nothing is inferred."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from .problem import PROBLEM_TYPE
+from .schemas import EXAMPLE_REQUEST, EXAMPLE_RESPONSE, Problem, ScoreResponse
+
+REF = "#/components/schemas/{model}"
+
+PROBLEMS: dict[int, tuple[str, str]] = {
+    400: ("Not JSON, or not the compression it claims.", "Invalid JSON: EOF while parsing a value"),
+    401: ("A key is configured and the request does not carry it.", "expected the header 'Authorization: Bearer KEY'"),
+    404: ("Unknown route or model.", "expected a loaded model, such as 'default'; see GET /models"),
+    405: ("The route does not take this method; `Allow` names those it takes.", "expected POST"),
+    413: ("The body, as sent or decompressed, is over the limit.", "expected a body of at most 2097152 bytes"),
+    415: (
+        "Content other than application/json, or encoding than gzip.",
+        "expected content-type: application/json",
+    ),
+    422: ("JSON or a timeout header that breaks the contract.", "/products/0/title: Field required"),
+    500: ("Our fault; the log has it under the request id.", "the service failed on this request"),
+    503: ("Overloaded, not ready or stopping. Try again after `Retry-After` seconds.", "the model is loading"),
+    504: (
+        "The deadline passed while working, and `partial` is false.",
+        "the deadline passed",
+    ),
+}
+
+DESCRIPTION = """Relevance scores of products for a search query, from a cross-encoder, under a deadline.
+
+The deadline is the smallest of `timeout_ms`, the headers `x-request-timeout-ms` and `x-envoy-expected-rq-timeout-ms`,
+and the server's own maximum, counted from the request's arrival. Every error is an RFC 9457 problem."""
+
+SCORE_HEADERS = {
+    "x-request-id": "Echoed, or made.",
+    "x-model-version": "Version of the model that scored.",
+    "server-timing": "queue, tokenize, inference and total, in milliseconds.",
+}
+
+REQUEST_HEADERS = {
+    "x-request-timeout-ms": ("Deadline in whole milliseconds, at least 1.", {"type": "integer", "minimum": 1}),
+    "x-envoy-expected-rq-timeout-ms": ("The same, as Envoy sends it.", {"type": "integer", "minimum": 1}),
+    "x-request-id": ("Echoed where it is up to 128 plain characters.", {"type": "string"}),
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can fail with these statuses."""
+    return {status: _problem(status) for status in statuses}
+
+
+def score_documentation() -> dict[str, Any]:
+    """Keyword arguments for the route of POST /score."""
+    response = {
+        "description": "Scores in request order.",
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in SCORE_HEADERS.items()},
+        "content": {"application/json": {"schema": _ref("ScoreResponse"), "example": EXAMPLE_RESPONSE}},
+    }
+    request_body = {
+        "required": True,
+        "content": {"application/json": {"schema": _ref("ScoreRequest"), "example": EXAMPLE_REQUEST}},
+    }
+    parameters = [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+        for name, (text, schema) in REQUEST_HEADERS.items()
+    ]
+    return {
+        "summary": "Score products for a query",
+        "responses": {200: response, **problems(*PROBLEMS)},
+        "openapi_extra": {"requestBody": request_body, "parameters": parameters},
+    }
+
+
+def install_openapi(app: FastAPI, request_model: type[BaseModel], *, needs_key: bool) -> None:
+    """Has the app document itself with the schemas that its raw routes use."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {}).update(_schemas(request_model, ScoreResponse, Problem))
+            if needs_key:
+                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                schema["security"] = [{"key": []}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign]
+
+
+def _schemas(*models: type[BaseModel]) -> dict[str, Any]:
+    schemas: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template=REF)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    return schemas
+
+
+def _problem(status: int) -> dict[str, Any]:
+    description, detail = PROBLEMS[status]
+    example: dict[str, Any] = {"type": "about:blank", "title": "…", "status": status, "detail": detail}
+    if status == 422:
+        example["errors"] = [{"pointer": "/products/0/title", "expected": "Field required"}]
+    example["request_id"] = "5b1f6d1c0f0b4f0c9a3e"
+    answer: dict[str, Any] = {
+        "description": description,
+        "content": {PROBLEM_TYPE: {"schema": _ref("Problem"), "example": example}},
+    }
+    if status == 503:
+        answer["headers"] = {"retry-after": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def _ref(model: str) -> dict[str, str]:
+    return {"$ref": REF.format(model=model)}

@@ -1,0 +1,157 @@
+"""The life of one replica: loading, ready, draining, stopped. Owns the model, the lanes and the scorer."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from artifact import ArtifactError
+
+from .admission import BoundedQueue
+from .errors import DrainingError, NotReadyError, ServiceError
+from .lanes import Lanes
+from .machine import available_cores, process_age_s
+from .metrics import Metrics
+from .model import Model, load_model
+from .onnx_engine import EngineError
+from .scorer import Scorer
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[Settings, Metrics], Model]
+
+
+class Runtime:
+    """State that requests share.
+
+    Args:
+        settings: of the service.
+        metrics: of the app.
+        clock: monotonic, in seconds.
+        load: makes the model; runs in a thread.
+        on_failure: told, on the event loop, that the model could not be loaded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        load: Loader = load_model,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.clock = clock
+        self.model: Model | None = None
+        self.in_flight = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._scorer: Scorer | None = None
+        self._load = load
+        self._on_failure = on_failure
+        self._failure: str | None = None
+        self._draining = False
+        self._loading: asyncio.Task[None] | None = None
+        lanes = settings.lanes or (1 if settings.device == "cuda" else available_cores())
+        self.lanes = Lanes(lanes, clock, metrics)
+        metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
+        metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
+        metrics.watch("queued_units", "Micro-batches and preparations waiting for a lane.", lambda: self.lanes.waiting)
+        metrics.watch("queued_products", "Products admitted and not yet answered.", self._queued_products)
+        metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
+
+    def start(self) -> None:
+        """Starts the lanes, and loading in the background, so that probes are answered meanwhile."""
+        self.lanes.start()
+        self._loading = asyncio.create_task(self._load_model())
+
+    async def stop(self) -> None:
+        """Waits for the loader, then stops the lanes. What is still queued is answered 503."""
+        if self._loading is not None:
+            await self._loading
+        await asyncio.to_thread(self.lanes.stop)
+
+    def drain(self) -> None:
+        """From here on every new scoring request is refused; those in work go on."""
+        if not self._draining:
+            self._draining = True
+            log.info("draining", extra={"fields": {"in_flight": self.in_flight}})
+
+    def unavailable(self) -> ServiceError | None:
+        """Why a scoring request would be refused; None when ready."""
+        if self._draining:
+            return DrainingError("the service is stopping")
+        if self._failure is not None:
+            return NotReadyError(f"the model could not be loaded: {self._failure}")
+        if self._scorer is None:
+            return NotReadyError("the model is loading")
+        if self.lanes.alive() == 0:
+            return NotReadyError("no inference lane makes progress")
+        return None
+
+    @contextmanager
+    def request(self) -> Iterator[tuple[Model, Scorer]]:
+        """Model and scorer for one request, counted as in flight until the block ends.
+
+        Raises:
+            NotReadyError, DrainingError: there is no work to be had here.
+        """
+        refusal = self.unavailable()
+        if refusal is not None:
+            raise refusal
+        assert self.model is not None
+        assert self._scorer is not None
+        self.in_flight += 1
+        self.idle.clear()
+        try:
+            yield self.model, self._scorer
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle.set()
+
+    async def _load_model(self) -> None:
+        started = self.clock()
+        try:
+            model = await asyncio.to_thread(self._load, self.settings, self.metrics)
+        except (ArtifactError, EngineError) as error:
+            log.error("cannot serve: %s", error)
+            self._fail(str(error))
+            return
+        except Exception as error:
+            log.exception("cannot serve")
+            self._fail(type(error).__name__)
+            return
+        self._scorer = Scorer(
+            model.engine,
+            self.lanes,
+            BoundedQueue(self.settings.max_queued_products),
+            budget_tokens=self.settings.batch_tokens,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.model = model
+        manifest = model.manifest
+        self.metrics.model_info.labels(manifest.name, manifest.version, manifest.architecture, model.variant.name).set(
+            1
+        )
+        cold_start_s = process_age_s() or self.clock() - started
+        self.metrics.cold_start.set(cold_start_s)
+        fields = {
+            "model": manifest.name,
+            "version": manifest.version,
+            "variant": model.variant.name,
+            "lanes": self.lanes.count,
+            "load_s": round(self.clock() - started, 3),
+            "cold_start_s": round(cold_start_s, 3),
+        }
+        log.info("ready", extra={"fields": fields})
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        self._on_failure()
+
+    def _queued_products(self) -> int:
+        return self._scorer.queued_products if self._scorer is not None else 0

@@ -1,0 +1,110 @@
+"""Configuration: frozen, typed, from environment variables `SHELFSCORE_*` and from the command line.
+
+The only module that touches the environment.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "SHELFSCORE_"
+
+
+class Settings(BaseSettings):
+    """Scores the products of a search by relevance, over HTTP.
+
+    Every option can also be given as an environment variable: SHELFSCORE_ and the option's name in capitals, such as
+    SHELFSCORE_MAX_PRODUCTS for --max-products. An option on the command line wins.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        protected_namespaces=(),
+    )
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
+    model_dir: Path = Field(default=Path("models/default"), description="artifact folder to serve")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
+    precision: Literal["auto", "int8", "fp32", "fp16"] = Field(
+        default="auto", description="which variant of the model; auto takes the fastest that the artifact has"
+    )
+    lanes: int | None = Field(
+        default=None, ge=1, le=256, description="inference threads; without it, the available cores (one for cuda)"
+    )
+    batch_tokens: int = Field(default=384, ge=1, description="token budget of a micro-batch, padding included")
+    max_queued_products: int = Field(
+        default=4000, ge=1, description="products that may be waiting or in work; more are answered 503"
+    )
+    max_timeout_ms: int = Field(default=1000, ge=1, description="longest deadline, and the one without another")
+    max_products: int = Field(default=1000, ge=1, description="most products in one request")
+    max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1, description="largest request body, decompressed too")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(),
+        description="comma-separated bearer keys; none leaves the service open. Other users of the machine can read "
+        "the command line: prefer the environment variable",
+    )
+    token_cache_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=0, description="memory for the token ids of products already seen; 0 is off"
+    )
+    drain_timeout_ms: int = Field(
+        default=10_000, ge=0, description="longest wait, after SIGTERM, for requests in work to finish"
+    )
+    drain_delay_ms: int = Field(
+        default=0, ge=0, description="keep answering 503 for this long after SIGTERM, so that balancers notice"
+    )
+    keep_alive_s: int = Field(default=75, ge=1, description="how long an idle connection stays open")
+    log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe event that is logged; info has a line per request"
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.split(",") if key.strip())
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
+                raise ValueError("a key may hold printable ASCII characters alone: headers carry nothing else safely")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_queued_products < self.max_products:
+            raise ValueError(
+                f"max_queued_products {self.max_queued_products} must have room for one request of max_products "
+                f"{self.max_products}"
+            )
+        return self
+
+
+def settings_from_command_line(arguments: Sequence[str]) -> Settings:
+    """Settings from options, then environment, then defaults. `--help` and unknown options exit.
+
+    Raises:
+        pydantic.ValidationError: a value that is not allowed.
+    """
+    return Settings(_cli_parse_args=list(arguments))  # type: ignore[call-arg]
+
+
+def pin_library_threads() -> None:
+    """Keeps libraries from starting threads of their own beside the lanes. Call before they are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
