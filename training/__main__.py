@@ -1,0 +1,71 @@
+"""Command line of the pipeline: python -m training all|teacher|mine|label|student|evaluate."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .config import Config, read_config
+from .errors import TrainingError
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.toml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one stage, or all in order; a finished stage is not run again, an interrupted one goes on."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = read_config(options.config)
+        if options.stage == "evaluate":
+            _evaluate(options, config)
+        else:
+            _train(options, config)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("stage", choices=["all", "teacher", "mine", "label", "student", "evaluate"])
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="TOML configuration (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder of the data files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/default"), help="folder of the run (default: %(default)s)"
+    )
+    parser.add_argument("--url", help="evaluate: also the model that this service serves")
+    parser.add_argument("--key", help="evaluate: the service's API key")
+    parser.add_argument("--split", choices=["train", "test"], default="test", help="evaluate: on which split")
+    return parser
+
+
+def _train(options: argparse.Namespace, config: Config) -> None:
+    from . import label, mine, student, teacher
+    from .runs import open_run
+
+    stages = {
+        "teacher": teacher.train_teacher,
+        "mine": mine.mine,
+        "label": label.label,
+        "student": student.train_student,
+    }
+    run = open_run(options.run, config, options.data)
+    for name in stages if options.stage == "all" else [options.stage]:
+        with run.timed(name):
+            stages[name](run)
+        print(f"{name}: done, in {run.folder}")
+
+
+def _evaluate(options: argparse.Namespace, config: Config) -> None:
+    from .report import print_evaluation
+
+    print_evaluation(config, options.data, options.run, options.split, options.url, options.key)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""A sequence classifier with one logit that reads query and product together: the student, and the teacher's core."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+from artifact import InputTemplate, PairTokenizer, Product
+from artifact.tokenisation import TokenIds
+
+from .config import Precision
+from .device import autocast, pick_device
+from .errors import TrainingError
+from .pretrained import TOKENIZER_FILE, load, pair_tokenizer
+
+TEMPLATE_FILE = "template.json"
+EncodedPair = tuple[TokenIds, TokenIds]
+
+
+class CrossEncoder(nn.Module):
+    """A Hugging Face sequence classifier with its tokeniser and input template.
+
+    A saved folder is a Hugging Face checkpoint with `tokenizer.json` and `template.json` beside it.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: PairTokenizer, tokenizer_path: Path) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.tokenizer_path = tokenizer_path
+
+    @classmethod
+    def create(cls, model: str, template: InputTemplate, work_folder: Path, layers: Sequence[int] = ()) -> Self:
+        """From pretrained weights, with a head of zeros, and of the encoder's layers only `layers` if any are given.
+
+        Raises:
+            TrainingError: the model cannot be loaded, or has no such layers.
+        """
+        tokenizer = pair_tokenizer(model, template, work_folder)
+        classifier = load(AutoModelForSequenceClassification, model, num_labels=1)
+        if layers:
+            _keep_layers(model, classifier, layers)
+        head = classifier.classifier if isinstance(getattr(classifier, "classifier", None), nn.Linear) else None
+        if head is not None:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        return cls(classifier, tokenizer, work_folder / TOKENIZER_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From a folder written by `save`."""
+        path = folder / TEMPLATE_FILE
+        if not path.exists():
+            raise TrainingError(f"{folder}: expected a checkpoint of a finished stage, found no {TEMPLATE_FILE}")
+        template = InputTemplate.model_validate_json(path.read_text())
+        classifier = load(AutoModelForSequenceClassification, str(folder))
+        return cls(classifier, PairTokenizer(folder / TOKENIZER_FILE, template), folder / TOKENIZER_FILE)
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint folder."""
+        self.model.save_pretrained(folder)
+        (folder / TOKENIZER_FILE).write_bytes(self.tokenizer_path.read_bytes())
+        (folder / TEMPLATE_FILE).write_text(self.tokenizer.template.model_dump_json(indent=1))
+
+    def encode(self, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
+        """Token ids of queries and products, each distinct query encoded once."""
+        queries = {query: self.tokenizer.encode_query(query) for query in dict.fromkeys(q for q, _ in pairs)}
+        products = self.tokenizer.encode_products([product for _, product in pairs])
+        return [(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)]
+
+    def forward(self, pairs: Sequence[EncodedPair], chunk: int = 32) -> Tensor:
+        """Logits, shape (pairs,), in the order given; run in chunks sorted by length so that little is padding."""
+        device = next(self.model.parameters()).device
+        order = sorted(range(len(pairs)), key=lambda i: self.tokenizer.pair_length(len(pairs[i][0]), len(pairs[i][1])))
+        outputs = []
+        for start in range(0, len(order), chunk):
+            batch = self.tokenizer.collate([pairs[i] for i in order[start : start + chunk]])
+            feeds = {name: torch.from_numpy(array).to(device) for name, array in batch.feeds().items()}
+            outputs.append(self.model(**feeds).logits[:, 0].float())
+        inverse = torch.empty(len(order), dtype=torch.long)
+        inverse[torch.tensor(order)] = torch.arange(len(order))
+        return torch.cat(outputs)[inverse.to(device)]
+
+    @torch.inference_mode()
+    def logits(self, pairs: Sequence[tuple[str, Product]], precision: Precision = "fp32") -> NDArray[np.float32]:
+        """Logits of text pairs, shape (pairs,), in evaluation mode."""
+        if not pairs:
+            return np.empty(0, np.float32)
+        self.eval().to(pick_device())
+        with autocast(pick_device(), precision):
+            return self(self.encode(pairs), chunk=64).cpu().numpy()
+
+
+def _keep_layers(name: str, classifier: nn.Module, layers: Sequence[int]) -> None:
+    encoder = getattr(classifier.base_model, "encoder", None)
+    present = getattr(encoder, "layer", None)
+    if encoder is None or present is None:
+        raise TrainingError(
+            f"{name}: layers can be picked from BERT-like encoders, not from {type(classifier).__name__}"
+        )
+    if max(layers) >= len(present):
+        raise TrainingError(f"{name}: has {len(present)} layers, the configuration picks {list(layers)}")
+    encoder.layer = nn.ModuleList([present[i] for i in layers])
+    classifier.config.num_hidden_layers = len(layers)

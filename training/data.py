@@ -1,0 +1,131 @@
+"""Reads the data sources of a configuration into pairs, products and queries, with errors that name file and line."""
+
+import csv
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .config import Catalogue, Data, Judgements, Queries
+from .errors import TrainingError
+
+csv.field_size_limit(1 << 24)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPair:
+    """A (query, product) pair with its human grade and the soft target that the grade stands for."""
+
+    query: str
+    product: Mapping[str, str]
+    grade: str
+    target: float
+    source: str
+    split: str
+
+
+def normalise_query(query: str) -> str:
+    """Letter case, punctuation, spacing and word order aside: what makes two queries the same for a split."""
+    return " ".join(sorted(set(re.findall(r"\w+", query.casefold()))))
+
+
+def read_rows(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line number, row) of a CSV or CSV.gz file with a header that holds `columns`.
+
+    Raises:
+        TrainingError: the file is missing, is not UTF-8 CSV, lacks a column, or a row is shorter than the header.
+    """
+    try:
+        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = columns - set(reader.fieldnames or ())
+            if missing:
+                raise TrainingError(f"{path}: expected columns {sorted(missing)}, found {reader.fieldnames}")
+            for row in reader:
+                if None in row.values():
+                    raise TrainingError(f"{path}, line {reader.line_num}: fewer values than the header has columns")
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: no such file; --data names the folder that holds it") from None
+    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
+        raise TrainingError(f"{path}: expected CSV in UTF-8: {error}") from error
+
+
+def read_catalogue(folder: Path, source: Catalogue) -> list[tuple[str, dict[str, str]]]:
+    """The (id, product) rows of a catalogue; the id is empty where the source names no id column."""
+    columns = set(source.columns.values()) | ({source.id} if source.id else set())
+    return [
+        (row[source.id] if source.id else "", _product(row, source.columns))
+        for _, row in read_rows(folder / source.file, columns)
+    ]
+
+
+def read_queries(folder: Path, source: Queries) -> list[str]:
+    """The queries of a table, blank ones left out."""
+    rows = read_rows(folder / source.file, {source.column})
+    return [row[source.column].strip() for _, row in rows if row[source.column].strip()]
+
+
+def read_judgements(folder: Path, data: Data, source: Judgements) -> list[JudgedPair]:
+    """The judged pairs of a table, in file order.
+
+    Raises:
+        TrainingError: an unknown grade, split or product id, named with its line; or a query in both splits.
+    """
+    path = folder / source.file
+    products = _catalogue_by_id(folder, data, source)
+    columns = {source.query, source.grade, *source.columns.values()}
+    columns |= {source.product_id} if source.catalogue else set()
+    columns |= {source.split} if source.split else set()
+    pairs = []
+    for line, row in read_rows(path, columns):
+        grade = row[source.grade].strip()
+        if grade not in source.targets:
+            raise TrainingError(f"{path}, line {line}: grade {grade!r} is not one of {list(source.targets)}")
+        split = row[source.split] if source.split else split_of(row[source.query], source.test_share)
+        if split not in ("train", "test"):
+            raise TrainingError(f"{path}, line {line}: split {split!r}: expected train or test")
+        if source.catalogue is None:
+            product = _product(row, source.columns)
+        elif (product_id := row[source.product_id]) in products:
+            product = products[product_id]
+        else:
+            raise TrainingError(f"{path}, line {line}: product {product_id!r} is not in catalogue {source.catalogue}")
+        query = row[source.query].strip()
+        pairs.append(JudgedPair(query, product, grade, source.targets[grade], source.name, split))
+    refuse_leakage(path, pairs)
+    return pairs
+
+
+def read_all_judgements(folder: Path, data: Data) -> list[JudgedPair]:
+    """The judged pairs of every source."""
+    return [pair for source in data.judgements for pair in read_judgements(folder, data, source)]
+
+
+def split_of(query: str, test_share: float) -> str:
+    """train or test by a hash of the query: the same for every spelling that `normalise_query` takes for the same."""
+    digest = hashlib.sha256(normalise_query(query).encode()).digest()
+    return "test" if int.from_bytes(digest[:8]) / 2**64 < test_share else "train"
+
+
+def refuse_leakage(path: Path, pairs: list[JudgedPair]) -> None:
+    """Raises TrainingError if a query stands in both splits."""
+    splits: dict[str, str] = {}
+    for pair in pairs:
+        if splits.setdefault(normalise_query(pair.query), pair.split) != pair.split:
+            raise TrainingError(f"{path}: query {pair.query!r} stands in train and in test: the test would be void")
+
+
+def _catalogue_by_id(folder: Path, data: Data, source: Judgements) -> dict[str, dict[str, str]]:
+    if source.catalogue is None:
+        return {}
+    catalogue = next((c for c in data.catalogues if c.name == source.catalogue), None)
+    if catalogue is None or catalogue.id is None:
+        raise TrainingError(f"judgements {source.name}: expected a catalogue {source.catalogue!r} with an `id` column")
+    return dict(read_catalogue(folder, catalogue))
+
+
+def _product(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
+    return {field: text for field, column in columns.items() if (text := row[column].strip())}

@@ -1,0 +1,102 @@
+"""The one training loop: AdamW, warm-up and decay, checkpoints, resume, progress.
+
+A step's batch is a function of its number, so that a run which was killed goes on as if it had not been.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .config import Optimisation
+from .device import autocast, pick_device
+
+CHECKPOINT_FILE = "checkpoint.pt"
+METRICS_FILE = "metrics.jsonl"
+
+
+def fit(
+    model: nn.Module,
+    step_loss: Callable[[int], Tensor],
+    steps: int,
+    settings: Optimisation,
+    folder: Path,
+    seed: int,
+    label: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Trains `model` in place for `steps` steps, going on from the folder's checkpoint if there is one.
+
+    Args:
+        model: moved to the device that is picked, left in training mode.
+        step_loss: step number -> scalar loss of that step's batch.
+        steps: total number of steps, those before a resume included.
+        settings: optimiser, schedule and checkpoint interval.
+        folder: gets `checkpoint.pt` (kept for resuming) and `metrics.jsonl`.
+        seed: of dropout; with the step number it gives each step its own random state.
+        label: shown beside the progress bar.
+        clock: seconds, monotonic.
+    """
+    device = pick_device()
+    model.to(device).train()
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = _resume(folder, model, optimiser)
+    saved_at = clock()
+    with (
+        tqdm(total=steps, initial=start, desc=label, unit="step", mininterval=2, dynamic_ncols=True) as progress,
+        (folder / METRICS_FILE).open("a") as metrics,
+    ):
+        for step in range(start, steps):
+            torch.manual_seed(seed * 1_000_003 + step)
+            rate = settings.learning_rate * schedule(step, steps, settings.warmup_share)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            with autocast(device, settings.precision):
+                loss = step_loss(step)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_([*decayed, *plain], settings.max_gradient_norm, error_if_nonfinite=True)
+            optimiser.step()
+            progress.update()
+            if step % 20 == 0 or step == steps - 1:
+                record = {"step": step, "loss": loss.item(), "rate": rate, "gradient_norm": norm.item()}
+                metrics.write(json.dumps(record) + "\n")
+                progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+            if clock() - saved_at > settings.checkpoint_every_s or step == steps - 1:
+                metrics.flush()
+                _save(folder, model, optimiser, step + 1)
+                saved_at = clock()
+
+
+def schedule(step: int, steps: int, warmup_share: float) -> float:
+    """Share of the learning rate at a step: a linear rise over the warm-up, then a linear fall towards 0."""
+    warmup = max(1, round(steps * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    return (steps - step) / max(1, steps - warmup)
+
+
+def _resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Atomic: a kill or a full disk leaves the checkpoint before."""
+    path = folder / CHECKPOINT_FILE
+    new = path.with_suffix(".new")
+    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, new)
+    new.replace(path)

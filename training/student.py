@@ -1,0 +1,96 @@
+"""The student: a small cross-encoder that learns, from labelled lists alone, the margins between a query's products."""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import StudentStage
+from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair
+from .device import pick_device
+from .errors import TrainingError
+from .loop import fit
+from .losses import margin_loss
+from .runs import Run
+from .tables import CandidateList, read_lists
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A labelled list, tokenised."""
+
+    pairs: list[EncodedPair]
+    logits: list[float]
+
+
+def train_student(run: Run) -> None:
+    """Trains the student through its stages and writes its checkpoint; does nothing if that is there."""
+    if (run.student / TEMPLATE_FILE).exists():
+        return
+    settings = run.config.student
+    torch.manual_seed(run.config.seed)
+    student = CrossEncoder.create(settings.init, settings.template, run.work("student"), settings.layers)
+    for number, stage in enumerate(settings.stages):
+        done = run.work("student") / f"stage-{number}"
+        if (done / TEMPLATE_FILE).exists():
+            student = CrossEncoder.read(done)
+        else:
+            _train_stage(run, student, number, stage)
+            student.save(done)
+    student.save(run.student)
+
+
+def _train_stage(run: Run, student: CrossEncoder, number: int, stage: StudentStage) -> None:
+    examples = _examples(run, student, stage)
+    order_seed = (run.config.seed, number)
+    lists_per_batch = min(len(examples), max(1, round(stage.fit.batch_pairs / _mean_length(examples))))
+    per_epoch = len(examples) // lists_per_batch
+    weight = run.config.student.pointwise_weight
+    device = pick_device()
+
+    def step_loss(step: int) -> Tensor:
+        order = np.random.default_rng((*order_seed, step // per_epoch)).permutation(len(examples))
+        start = step % per_epoch * lists_per_batch
+        batch = [examples[i] for i in order[start : start + lists_per_batch]]
+        logits = student([pair for example in batch for pair in example.pairs])
+        labels = torch.tensor([logit for example in batch for logit in example.logits], device=device)
+        s, t, present = pad_lists(logits, labels, [len(example.pairs) for example in batch])
+        return margin_loss(s, t, present, weight)
+
+    steps = math.ceil(per_epoch * stage.fit.epochs)
+    folder = run.work("student") / f"stage-{number}-fit"
+    fit(student, step_loss, steps, stage.fit, folder, run.config.seed, f"student, {stage.labels} labels")
+
+
+def pad_lists(student: Tensor, teacher: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Flat logits, shape (pairs,), to padded ones of shape (lists, longest), and which of these are present."""
+    longest = max(lengths)
+    present = torch.arange(longest)[None, :] < torch.tensor(lengths)[:, None]
+    present = present.to(student.device)
+    shape = (len(lengths), longest)
+    s = torch.zeros(shape, device=student.device, dtype=student.dtype).masked_scatter(present, student)
+    t = torch.zeros(shape, device=student.device, dtype=teacher.dtype).masked_scatter(present, teacher)
+    return s, t, present
+
+
+def _examples(run: Run, student: CrossEncoder, stage: StudentStage) -> list[_Example]:
+    lists = (entry for entry in read_lists(run.labelled(stage.labels)) if len(entry.candidates) > 1)
+    examples = [_encode(student, entry) for entry in islice(lists, stage.max_lists)]
+    if not examples:
+        raise TrainingError(f"{run.folder}: has no lists labelled by {stage.labels}; run the stage `label` first")
+    return examples
+
+
+def _encode(student: CrossEncoder, entry: CandidateList) -> _Example:
+    logits = [candidate.logit for candidate in entry.candidates]
+    if None in logits:
+        raise TrainingError(f"list {entry.number} has candidates without a logit; delete its shard and label again")
+    pairs = student.encode([(entry.query, candidate.product) for candidate in entry.candidates])
+    return _Example(pairs, [logit for logit in logits if logit is not None])
+
+
+def _mean_length(examples: list[_Example]) -> float:
+    return sum(len(example.pairs) for example in examples) / len(examples)

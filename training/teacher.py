@@ -1,0 +1,131 @@
+"""The teacher: a cross-encoder with a similarity shortcut, fine-tuned on soft targets of human grades.
+
+logit = cross_encoder(query, product) + w . (cosine, MaxSim) + b. The cross-encoder's head starts at zero and w, b at
+the logistic fit of the similarities, so that the teacher starts as good as they are and fine-tuning adds to that. With
+a few thousand human labels a cross-encoder without the shortcut ends below them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from artifact import Product
+
+from .config import Precision
+from .cross_encoder import CrossEncoder, EncodedPair
+from .data import JudgedPair, read_all_judgements
+from .device import pick_device
+from .errors import TrainingError
+from .loop import fit
+from .losses import soft_target_loss
+from .runs import Run
+from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
+
+SHORTCUT_FILE = "shortcut.json"
+
+
+class Teacher(nn.Module):
+    """Cross-encoder plus a linear layer over the similarity features of a pair."""
+
+    def __init__(self, cross_encoder: CrossEncoder, weights: Sequence[float], bias: float) -> None:
+        super().__init__()
+        self.cross_encoder = cross_encoder
+        self.shortcut = nn.Linear(FEATURES, 1)
+        with torch.no_grad():
+            self.shortcut.weight.copy_(torch.tensor([list(weights)]))
+            self.shortcut.bias.fill_(bias)
+
+    def forward(self, pairs: Sequence[EncodedPair], features: Tensor, chunk: int = 32) -> Tensor:
+        """Logits of pairs, shape (pairs,); `features` has shape (pairs, 2)."""
+        shortcut: Tensor = self.shortcut(features.float())[:, 0]
+        return self.cross_encoder(pairs, chunk) + shortcut
+
+
+class TeacherLabeller:
+    """A finished teacher as a function from text pairs to logits, shape (n,)."""
+
+    def __init__(self, teacher: Teacher, similarity: Similarity, precision: Precision) -> None:
+        self.teacher = teacher.to(pick_device()).eval()
+        self.similarity = similarity
+        self.precision = precision
+
+    def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float32]:
+        """Logits of pairs."""
+        cross = self.teacher.cross_encoder.logits(pairs, self.precision)
+        features = torch.from_numpy(self.similarity.features(pairs)).to(pick_device())
+        with torch.inference_mode():
+            return cross + self.teacher.shortcut(features)[:, 0].cpu().numpy()
+
+
+def human_pairs(run: Run) -> list[JudgedPair]:
+    """The judged pairs of the training split."""
+    pairs = [pair for pair in read_all_judgements(run.data, run.config.data) if pair.split == "train"]
+    if not pairs:
+        raise TrainingError("the judgements have no pairs in the split train: nothing to fine-tune the teacher on")
+    return pairs
+
+
+def similarity_of(run: Run) -> Similarity:
+    """The similarity of a run: its sentence encoder over the fields that the teacher reads."""
+    encoder = SentenceEncoder(run.config.encoder, run.config.teacher.fit.precision)
+    return Similarity(encoder, run.config.teacher.template)
+
+
+def fit_similarity(run: Run, similarity: Similarity) -> SimilarityLabeller:
+    """The similarity as a labeller, fitted on the human grades of the training split."""
+    pairs = human_pairs(run)
+    features = similarity.features([(pair.query, pair.product) for pair in pairs])
+    weights, bias = fit_logistic(features, np.asarray([pair.target for pair in pairs], np.float32))
+    return SimilarityLabeller(similarity, weights, bias)
+
+
+def train_teacher(run: Run) -> None:
+    """Fine-tunes the teacher and writes its checkpoint; does nothing if that is there."""
+    if (run.teacher / SHORTCUT_FILE).exists():
+        return
+    settings = run.config.teacher
+    torch.manual_seed(run.config.seed)
+    labeller = fit_similarity(run, similarity_of(run))
+    cross_encoder = CrossEncoder.create(settings.model, settings.template, run.work("teacher"))
+    teacher = Teacher(cross_encoder, labeller.weights, labeller.bias)
+
+    pairs = human_pairs(run)
+    encoded = cross_encoder.encode([(pair.query, pair.product) for pair in pairs])
+    features = torch.from_numpy(labeller.similarity.features([(pair.query, pair.product) for pair in pairs]))
+    targets = torch.tensor([pair.target for pair in pairs])
+    device = pick_device()
+    batch_pairs = min(settings.fit.batch_pairs, len(pairs))
+    per_epoch = len(pairs) // batch_pairs
+
+    def step_loss(step: int) -> Tensor:
+        order = np.random.default_rng((run.config.seed, step // per_epoch)).permutation(len(pairs))
+        start = step % per_epoch * batch_pairs
+        picked = order[start : start + batch_pairs]
+        logits = teacher([encoded[i] for i in picked], features[picked].to(device))
+        return soft_target_loss(logits, targets[picked].to(device))
+
+    steps = math.ceil(per_epoch * settings.fit.epochs)
+    fit(teacher, step_loss, steps, settings.fit, run.work("teacher"), run.config.seed, "teacher")
+    cross_encoder.save(run.teacher)
+    shortcut = {"weights": teacher.shortcut.weight[0].tolist(), "bias": teacher.shortcut.bias.item()}
+    (run.teacher / SHORTCUT_FILE).write_text(json.dumps(shortcut))
+
+
+def read_teacher(run: Run, similarity: Similarity) -> TeacherLabeller:
+    """The finished teacher of a run.
+
+    Raises:
+        TrainingError: it is not finished.
+    """
+    path: Path = run.teacher / SHORTCUT_FILE
+    if not path.exists():
+        raise TrainingError(f"{run.folder}: has no finished teacher; run the stage `teacher` first")
+    shortcut = json.loads(path.read_text())
+    teacher = Teacher(CrossEncoder.read(run.teacher), shortcut["weights"], shortcut["bias"])
+    return TeacherLabeller(teacher, similarity, run.config.teacher.fit.precision)
