@@ -1,0 +1,218 @@
+"""The whole export: checkpoint -> checked variants -> calibration -> evaluation -> artifact folder, or a refusal."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from artifact import (
+    ArtifactError,
+    Calibration,
+    InputTemplate,
+    Lineage,
+    Manifest,
+    Metric,
+    PairTokenizer,
+    Product,
+    write_artifact,
+)
+from artifact.loading import sha256_of
+
+from .calibrate import fit_platt, score_histogram
+from .card import model_card
+from .checkpoint import TOKENIZER_FILE, Checkpoint, load_checkpoint
+from .compile import RANGE_PAIRS, Compiled, RangeChoice, Say, check_pairs_suffice, compile_fp32, compile_int8
+from .errors import ExportError
+from .evaluation import Evaluate, ScoringFunction, evaluate_variants
+from .golden import GOLDEN_PAIRS, with_logits
+from .parity import BATCH, TOLERANCE, Independence, check_independence
+from .progress import Progress
+from .runtime import EncodedPairs, Pair, scorer
+
+VARIANTS = ("cpu-fp32", "cpu-int8")
+MAX_NDCG_LOSS = 0.005
+SMALLEST_INT8_TOLERANCE = 0.02
+TORCH_PAIRS = 256
+"""Calibration pairs that torch scores beside the golden ones."""
+
+
+@dataclass(frozen=True)
+class StudentExport:
+    """What is exported, and what it is checked against.
+
+    | field | use |
+    |---|---|
+    | `checkpoint` | Hugging Face folder: config.json, model.safetensors, tokenizer.json |
+    | `calibration_pairs` | unlabelled training pairs, at least 64: ranges, parity, independence, reference scores |
+    | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
+    | `evaluate` | metrics of a scoring function, called once for each variant. None: no evaluation and no gate |
+    | `variants` | which variants' files go into the folder; both are always built and checked |
+    | `max_ndcg_loss` | the export is refused if int8 loses more in any metric whose name begins with nDCG |
+    """
+
+    checkpoint: Path
+    name: str
+    template: InputTemplate
+    lineage: Lineage
+    calibration_pairs: Sequence[Pair]
+    dev_pairs: Sequence[tuple[str, Product, float]] = ()
+    dev_data: str = "development pairs with human targets"
+    calibration_data: str = "unlabelled training pairs"
+    evaluate: Evaluate | None = None
+    variants: Sequence[str] = VARIANTS
+    max_ndcg_loss: float = MAX_NDCG_LOSS
+
+
+def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Manifest:
+    """Exports a student and returns the manifest of the artifact that stands at `out` afterwards.
+
+    Args:
+        say: takes progress lines; standard error by default.
+
+    Raises:
+        ExportError: anything is not as it must be. `out` is as it was.
+    """
+    say = say or Progress()
+    _check_plan(plan)
+    checkpoint = load_checkpoint(plan.checkpoint, say)
+    say(f"loaded {checkpoint.shape.layers} layers, {checkpoint.shape.hidden_size} wide, from {plan.checkpoint}")
+    tokenizer = _tokenizer(checkpoint, plan.template)
+    golden = EncodedPairs(tokenizer, GOLDEN_PAIRS)
+    checked = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:BATCH]])
+    ranged, chosen = _range_pairs(plan.calibration_pairs)
+
+    torch_pairs = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:TORCH_PAIRS]])
+    fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say)
+    int8, ranges = compile_int8(checkpoint, fp32, EncodedPairs(tokenizer, ranged), EncodedPairs(tokenizer, chosen), say)
+    independence = {}
+    for variant in (fp32, int8):
+        independence[variant.name] = check_independence(variant.run, checked, variant.name)
+        say(f"{variant.name}: logits move by at most {independence[variant.name].worst:.1g} with batch mates")
+
+    metrics: tuple[Metric, ...] = ()
+    if plan.evaluate is not None:
+        scorers = {variant.name: scorer(variant.run, tokenizer) for variant in (fp32, int8)}
+        metrics = evaluate_variants(plan.evaluate, scorers, plan.max_ndcg_loss, say)
+    written = [variant for variant in (fp32, int8) if variant.name in plan.variants]
+    served = scorer(written[-1].run, tokenizer)
+    calibration = _calibrate(plan, served)
+    say(f"calibrated: slope {calibration.slope:.3g}, intercept {calibration.intercept:.3g}")
+    logits = {v.name: checked.logits(v.run) for v in (fp32, int8)}
+    int8_error = float(np.abs(logits["cpu-int8"] - logits["cpu-fp32"]).max())
+    reference = calibration.scores(logits[written[-1].name][len(golden) :])
+    contents: dict[str, Any] = {
+        "name": plan.name,
+        "architecture": "cross-encoder",
+        "layers": checkpoint.shape.layers,
+        "hidden_size": checkpoint.shape.hidden_size,
+        "template": plan.template,
+        "calibration": calibration,
+        "lineage": plan.lineage,
+        "evaluation": metrics,
+        "golden_pairs": with_logits(GOLDEN_PAIRS, {v.name: logits[v.name][: len(golden)].tolist() for v in written}),
+        "score_histogram": score_histogram(reference, plan.calibration_data),
+    }
+    notes = _notes(torch_difference, len(torch_pairs), len(checked), ranges, independence, int8_error)
+    manifest = _write(out, contents, checkpoint, written, int8_error, notes)
+    say(f"wrote {out}: {manifest.name} {manifest.version}, {', '.join(v.name for v in manifest.variants)}")
+    return manifest
+
+
+def _check_plan(plan: StudentExport) -> None:
+    unknown = [name for name in plan.variants if name not in VARIANTS]
+    if unknown or not plan.variants:
+        raise ExportError(f"expected variants out of {', '.join(VARIANTS)}; got {', '.join(unknown) or 'none'}")
+    check_pairs_suffice(len(plan.calibration_pairs))
+
+
+def _tokenizer(checkpoint: Checkpoint, template: InputTemplate) -> PairTokenizer:
+    try:
+        tokenizer = PairTokenizer(checkpoint.tokenizer_path, template)
+    except ArtifactError as error:
+        raise ExportError(str(error)) from error
+    if tokenizer.vocab_size > checkpoint.vocab_size:
+        raise ExportError(
+            f"{checkpoint.tokenizer_path}: {tokenizer.vocab_size} tokens for {checkpoint.vocab_size} embeddings: "
+            "tokenizer and model do not belong together"
+        )
+    if template.max_tokens > checkpoint.max_positions:
+        raise ExportError(
+            f"the template allows pairs of {template.max_tokens} tokens, the model has {checkpoint.max_positions} "
+            "positions: lower max_tokens"
+        )
+    return tokenizer
+
+
+def _range_pairs(pairs: Sequence[Pair]) -> tuple[Sequence[Pair], Sequence[Pair]]:
+    """Two disjoint, evenly spread samples: one to measure ranges on, one to choose the method on."""
+    count = min(RANGE_PAIRS, len(pairs) // 2)
+    picked = np.linspace(0, len(pairs) - 1, 2 * count).astype(int)
+    return [pairs[i] for i in picked[::2]], [pairs[i] for i in picked[1::2]]
+
+
+def _calibrate(plan: StudentExport, score: ScoringFunction) -> Calibration:
+    if not plan.dev_pairs:
+        return Calibration()
+    logits = score([(query, product) for query, product, _ in plan.dev_pairs])
+    return fit_platt(logits, [target for _, _, target in plan.dev_pairs], plan.dev_data)
+
+
+def _notes(
+    torch_difference: float,
+    torch_pairs: int,
+    pairs: int,
+    ranges: RangeChoice,
+    independence: dict[str, Independence],
+    int8_error: float,
+) -> list[str]:
+    return [
+        f"fp32 against torch: logits at most {torch_difference:.1g} apart on {torch_pairs} pairs (limit {TOLERANCE:g}).",
+        f"int8 ranges by {ranges}.",
+        f"int8 against fp32: logits at most {int8_error:.3g} apart on {pairs} pairs.",
+        *(
+            f"{name}: the same pair alone, in micro-batches, in one batch of {found.pairs} and beside the longest: "
+            f"logits differ by at most {found.worst:.1g} (limit {TOLERANCE:g})."
+            for name, found in independence.items()
+        ),
+    ]
+
+
+def _write(
+    out: Path,
+    contents: dict[str, Any],
+    checkpoint: Checkpoint,
+    written: Sequence[Compiled],
+    int8_error: float,
+    notes: Sequence[str],
+) -> Manifest:
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {TOKENIZER_FILE: checkpoint.tokenizer_path}
+        variants = []
+        for variant in written:
+            file = f"{variant.name}.onnx"
+            files[file] = Path(temporary) / file
+            files[file].write_bytes(variant.model)
+            variants.append(
+                {
+                    "name": variant.name,
+                    "file": file,
+                    "device": "cpu",
+                    "precision": variant.precision,
+                    "size_bytes": len(variant.model),
+                    "sha256": sha256_of(files[file]),
+                    # Another processor may round an activation the other way: at worst as far off as int8 itself is.
+                    "golden_tolerance": TOLERANCE
+                    if variant.precision == "fp32"
+                    else max(SMALLEST_INT8_TOLERANCE, int8_error),
+                }
+            )
+        tokenizer_file = {"sha256": sha256_of(checkpoint.tokenizer_path), "vocab_size": checkpoint.vocab_size}
+        contents = {**contents, "variants": variants, "tokenizer": tokenizer_file}
+        draft = Manifest.model_validate({**contents, "version": "0" * 16})
+        try:
+            return write_artifact(out, contents, files, model_card(draft, notes))
+        except (ArtifactError, OSError) as error:
+            raise ExportError(f"cannot write the artifact: {error}") from error

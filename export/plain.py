@@ -1,0 +1,61 @@
+"""Exports a checkpoint that comes without data of ours: for speed comparisons and untrained models."""
+
+from pathlib import Path
+
+from artifact import InputTemplate, Lineage, Manifest, TemplateField
+
+from .compile import Say
+from .generator import made_up_pairs
+from .pipeline import VARIANTS, StudentExport, export_student
+
+PAIRS = 1000
+DEFAULT_TEMPLATE = InputTemplate(
+    fields=(
+        TemplateField(name="title", max_tokens=64),
+        TemplateField(name="brand", max_tokens=8, omit_if_in="title"),
+        TemplateField(name="color", max_tokens=8, omit_if_in="title"),
+        TemplateField(name="product_type", max_tokens=8, omit_if_in="title"),
+    ),
+    max_query_tokens=32,
+    max_tokens=112,
+)
+"""Title first: what every shop has, and what a pair cut short keeps longest."""
+
+
+def export_plain(
+    checkpoint: Path,
+    out: Path,
+    name: str,
+    created: str,
+    template: InputTemplate = DEFAULT_TEMPLATE,
+    variants: tuple[str, ...] = VARIANTS,
+    say: Say | None = None,
+) -> Manifest:
+    """Exports with made-up calibration texts, identity calibration and no evaluation.
+
+    Args:
+        created: date for the manifest, YYYY-MM-DD.
+
+    Raises:
+        ExportError: as `export_student`.
+    """
+    lineage = Lineage(
+        teacher="none",
+        student_init=checkpoint.absolute().name,
+        loss="none: weights as they came",
+        seed=0,
+        commit=None,
+        created=created,
+        data_sets=(),
+        durations_s={},
+    )
+    plan = StudentExport(
+        checkpoint=checkpoint,
+        name=name,
+        template=template,
+        lineage=lineage,
+        calibration_pairs=made_up_pairs(PAIRS),
+        calibration_data="made-up pairs",
+        variants=variants,
+    )
+    return export_student(plan, out, say)
