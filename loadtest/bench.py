@@ -164,7 +164,8 @@ def _attempt(
     try:
         step(lane, requests, plan, number)
     except (ServerError, OSError, HTTPException) as error:
-        code = lane.server.exit_code()
+        # A process that drops its connection is often about to end.
+        code = lane.server.exit_code(wait_s=0.5)
         died = f"died with exit code {code}: " if code is not None else ""
         lane.entry.failure = died + (str(error) or type(error).__name__)
         lane.entry.last_lines = lane.server.last_lines()

@@ -68,9 +68,12 @@ class Server:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self._process.poll()
+    def exit_code(self, wait_s: float = 0.0) -> int | None:
+        """None while it runs, and if it does not end within `wait_s`."""
+        try:
+            return self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait_ready(self, path: str, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> float:
         """Polls `path` until it answers 200. Returns the seconds that it took.
