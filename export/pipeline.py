@@ -169,7 +169,7 @@ def _notes(
     int8_error: float,
 ) -> list[str]:
     return [
-        f"fp32 against torch: logits at most {torch_difference:.1g} apart on {torch_pairs} pairs (limit {TOLERANCE:g}).",
+        f"fp32 against torch: at most {torch_difference:.1g} apart on {torch_pairs} pairs (limit {TOLERANCE:g}).",
         f"int8 ranges by {ranges}.",
         f"int8 against fp32: logits at most {int8_error:.3g} apart on {pairs} pairs.",
         *(

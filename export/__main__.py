@@ -1,0 +1,45 @@
+"""Command line: `python -m export plain|peer`. Results go to files, progress to standard error."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ExportError
+from .peers import write_peer
+from .pipeline import VARIANTS
+from .plain import export_plain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "peer":
+            write_peer(arguments.checkpoint, arguments.out)
+        else:
+            today = datetime.datetime.now(datetime.UTC).date().isoformat()
+            variants = tuple(arguments.variants.split(","))
+            export_plain(arguments.checkpoint, arguments.out, arguments.name, today, variants=variants)
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description="Turns checkpoints into artifacts.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
+    peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
+    for command in (plain, peer):
+        command.add_argument("checkpoint", type=Path, help="Hugging Face folder of a BERT encoder or cross-encoder")
+        command.add_argument("out", type=Path, help="folder to write")
+    plain.add_argument("--name", required=True, help="name of the model in the manifest")
+    plain.add_argument("--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
