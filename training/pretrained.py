@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
+from transformers.utils import logging
 
 from artifact import InputTemplate, PairTokenizer
 
@@ -31,6 +32,8 @@ def resolve(model: str) -> str:
 
 def load(loader: Any, model: str, **options: Any) -> Any:
     """`loader.from_pretrained` of a resolved model; what cannot be loaded becomes a TrainingError."""
+    logging.set_verbosity_error()  # a head that is new is what we ask for, not news
+    logging.disable_progress_bar()
     try:
         return loader.from_pretrained(resolve(model), **options)
     except (OSError, ValueError) as error:

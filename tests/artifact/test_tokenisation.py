@@ -1,0 +1,145 @@
+"""Pairs to token ids: limits, order, and text that means harm."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
+
+# Everything that JSON can carry into a Python string, lone surrogates included.
+IDS_SEP = 3
+texts = st.text(st.characters(codec=None), max_size=60)
+products = st.dictionaries(st.sampled_from(PRODUCT_FIELDS), st.none() | texts)
+
+
+@pytest.fixture
+def tokenizer(tokenizer_path, template):
+    return PairTokenizer(tokenizer_path, template)
+
+
+@pytest.fixture
+def words(tokenizer_path):
+    vocabulary = json.loads(tokenizer_path.read_text())["model"]["vocab"]
+    names = {i: word for word, i in vocabulary.items()}
+    return lambda ids: " ".join(names[int(i)] for i in ids)
+
+
+def test_a_pair_is_query_then_product_between_special_tokens(tokenizer, words):
+    batch = tokenizer.encode_pairs([("USB", {"title": "red charger", "brand": "acme"}), ("lamp", {"title": "a"})])
+    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] red charger acme [SEP]"
+    assert words(batch.input_ids[1]) == "[CLS] lamp [SEP] a [SEP] [PAD] [PAD]"
+    assert batch.attention_mask.tolist() == [[1] * 7, [1, 1, 1, 1, 1, 0, 0]]
+    assert batch.token_type_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
+    assert {array.dtype for array in batch.feeds().values()} == {np.dtype(np.int64)}
+
+
+def test_a_pair_longer_than_the_limit_loses_product_tokens_and_never_the_query(tokenizer, words):
+    batch = tokenizer.encode_pairs([("a b c", {"title": "usb charger red lamp", "brand": "acme"})])
+    assert words(batch.input_ids[0]) == "[CLS] a b c [SEP] usb charger red lamp [SEP]"
+
+
+def test_a_query_longer_than_its_limit_is_cut_to_it(tokenizer, words):
+    assert words(tokenizer.encode_query("a b c usb")) == "a b c"
+
+
+def test_each_field_is_cut_to_its_share(tokenizer, words):
+    (ids,) = tokenizer.encode_products([{"title": "a b c a b c", "brand": "acme lamp red"}])
+    assert words(ids) == "a b c a acme lamp"
+
+
+def test_a_field_that_stands_in_another_is_left_out(tokenizer, words):
+    (ids,) = tokenizer.encode_products([{"title": "ACME lamp", "brand": "acme"}])
+    assert words(ids) == "acme lamp"
+
+
+@pytest.mark.parametrize("blank", [None, "", "   ", "\n\t"])
+def test_a_blank_field_is_an_absent_one(tokenizer, blank):
+    with_blank, without = tokenizer.encode_products([{"title": "lamp", "brand": blank}, {"title": "lamp"}])
+    assert with_blank.tolist() == without.tolist()
+
+
+def test_fields_that_the_template_does_not_read_change_nothing(tokenizer):
+    one, two = tokenizer.encode_products([{"title": "lamp"}, {"title": "lamp", "gender": "red", "description": "usb"}])
+    assert one.tolist() == two.tolist()
+
+
+def test_a_special_token_spelled_in_a_text_is_plain_text(tokenizer, words):
+    batch = tokenizer.encode_pairs([("usb [SEP]", {"title": "[SEP] lamp"})])
+    assert words(batch.input_ids[0]) == "[CLS] usb [ sep [SEP] [ sep ] lamp [SEP]"
+
+
+def test_a_megabyte_of_title_is_cut_before_it_is_tokenised(tokenizer, template, monkeypatch):
+    seen = []
+    encode = tokenizer._encode
+    monkeypatch.setattr(tokenizer, "_encode", lambda texts: seen.extend(texts) or encode(texts))
+    (ids,) = tokenizer.encode_products([{"title": "lamp " * 200_000, "brand": "x" * 1_000_000}])
+    assert [len(text) <= 4 * template.max_chars_per_token for text in seen] == [True, True]
+    assert len(ids) <= 6
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts, st.lists(products, min_size=1, max_size=4))
+def test_any_text_becomes_a_pair_within_the_limits(tokenizer, template, query, rows):
+    batch = tokenizer.encode_pairs([(query, row) for row in rows])
+    lengths = batch.attention_mask.sum(axis=1)
+    assert lengths.max() == batch.input_ids.shape[1] <= template.max_tokens
+    separators = (batch.input_ids == IDS_SEP).sum(axis=1)
+    assert separators.tolist() == [2] * len(rows)
+    assert batch.input_ids.max() < tokenizer.vocab_size
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts, products)
+def test_the_length_that_is_foretold_is_the_length(tokenizer, query, product):
+    query_ids, (product_ids,) = tokenizer.encode_query(query), tokenizer.encode_products([product])
+    batch = tokenizer.collate([(query_ids, product_ids)])
+    assert tokenizer.pair_length(len(query_ids), len(product_ids)) == batch.input_ids.shape[1]
+
+
+def test_no_pairs_are_an_empty_batch(tokenizer):
+    assert tokenizer.collate([]).input_ids.shape == (0, 0)
+
+
+def test_a_template_can_follow_another_family_of_models(tokenizer_path, template, words):
+    form = PairFormat(before=("[CLS]",), between=("[SEP]", "[SEP]"), after=("[SEP]",))
+    tokenizer = PairTokenizer(tokenizer_path, template.model_copy(update={"pair_format": form}))
+    batch = tokenizer.encode_pairs([("usb", {"title": "lamp"})])
+    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] [SEP] lamp [SEP]"
+
+
+def test_a_tokenizer_without_the_template_s_special_tokens_is_refused(tokenizer_path, template):
+    form = PairFormat(before=("<s>",), between=("</s>",), after=("</s>",), pad="<pad>")
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: expected the special token '<s>'"):
+        PairTokenizer(tokenizer_path, template.model_copy(update={"pair_format": form}))
+
+
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, template):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json: expected a tokenizer\.json of the tokenizers library"):
+        PairTokenizer(tmp_path / "tokenizer.json", template)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_query_tokens": 8}, "leaves no room for a product"),
+        ({"fields": []}, "at least 1 item"),
+        ({"fields": [{"name": "title", "max_tokens": 1}] * 2}, "every field may be listed once"),
+        ({"fields": [{"name": "title", "max_tokens": 1, "omit_if_in": "title"}]}, "cannot be omitted"),
+        ({"fields": [{"name": "price", "max_tokens": 1}]}, "Input should be 'title'"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused(template, change, message):
+    with pytest.raises(ValidationError, match=message):
+        InputTemplate.model_validate({**template.model_dump(), **change})
+
+
+def test_a_field_can_be_omitted_for_one_that_the_template_does_not_read(tokenizer_path, words):
+    fields = (TemplateField(name="brand", max_tokens=4, omit_if_in="title"),)
+    tokenizer = PairTokenizer(tokenizer_path, InputTemplate(fields=fields, max_query_tokens=4, max_tokens=12))
+    (ids,) = tokenizer.encode_products([{"title": "acme lamp", "brand": "acme"}])
+    assert words(ids) == "acme"

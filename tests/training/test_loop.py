@@ -1,0 +1,79 @@
+"""The training loop: it resumes exactly, and its schedule rises and falls."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import Optimisation
+from training.loop import CHECKPOINT_FILE, METRICS_FILE, fit, schedule
+
+SETTINGS = Optimisation(learning_rate=0.05, epochs=1, batch_pairs=8, checkpoint_every_s=5, precision="fp32")
+
+
+class KilledError(Exception):
+    """Stands for a process that is killed in the middle of a step."""
+
+
+def model_and_loss():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def step_loss(step: int) -> torch.Tensor:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        return (model(x)[:, 0] - x.sum(1)).square().mean()
+
+    return model, step_loss
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
+    whole, loss = model_and_loss()
+    fit(whole, loss, 30, SETTINGS, tmp_path / "whole", seed=1, label="whole")
+
+    broken, loss = model_and_loss()
+    now = iter(range(0, 1000, 2))
+
+    def loss_until_killed(step: int) -> torch.Tensor:
+        if step == 17:
+            raise KilledError
+        return loss(step)
+
+    with pytest.raises(KilledError):
+        fit(broken, loss_until_killed, 30, SETTINGS, tmp_path / "broken", 1, "broken", clock=lambda: next(now))
+    resumed, loss = model_and_loss()
+    first_steps = []
+    fit(resumed, lambda s: first_steps.append(s) or loss(s), 30, SETTINGS, tmp_path / "broken", 1, "resumed")
+
+    assert 0 < first_steps[0] <= 17
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    model, loss = model_and_loss()
+    fit(model, loss, 5, SETTINGS, tmp_path, seed=1, label="once")
+    fit(model, lambda _: pytest.fail("ran again"), 5, SETTINGS, tmp_path, seed=1, label="again")
+
+
+def test_the_loss_falls_and_is_written_down(tmp_path):
+    model, loss = model_and_loss()
+    fit(model, loss, 200, SETTINGS, tmp_path, seed=1, label="fall")
+    records = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    assert records[-1]["step"] == 199
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path):
+    model, loss = model_and_loss()
+    with pytest.raises(RuntimeError, match="non-finite"):
+        fit(model, lambda s: loss(s) * float("nan"), 5, SETTINGS, tmp_path, seed=1, label="nan")
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_the_end():
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9] == rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.02

@@ -1,0 +1,198 @@
+"""The whole pipeline on tiny data, through the command line."""
+
+import json
+import shutil
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from training import label as label_module
+from training.__main__ import main
+from training.config import read_config
+from training.cross_encoder import CrossEncoder
+from training.data import normalise_query, read_all_judgements
+from training.errors import TrainingError
+from training.label import label_shards
+from training.lineage import lineage
+from training.mine import training_queries
+from training.runs import read_run
+from training.served import ServedScorer
+from training.tables import read_lists, read_shard, shards
+
+
+@pytest.fixture
+def command(data_folder, config_file, tmp_path):
+    def run(stage: str, *more: str) -> int:
+        return main(
+            [stage, "--config", str(config_file), "--data", str(data_folder), "--run", str(tmp_path / "run"), *more]
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_of(data_folder, tmp_path):
+    return lambda: read_run(tmp_path / "run", data_folder)
+
+
+def test_all_stages_run_in_order_and_a_second_time_do_nothing(command, run_of, capsys, monkeypatch):
+    assert command("all") == 0
+    run = run_of()
+    student = CrossEncoder.read(run.student)
+    assert student.model.config.num_hidden_layers == 2
+    assert lineage(run).durations_s.keys() == {"teacher", "mine", "label", "student"}
+    assert [d.rows for d in lineage(run).data_sets] == [90, 72, 19]
+    before = {
+        path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.name != "run.json" and path.is_file()
+    }
+
+    assert command("all") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    capsys.readouterr()
+    assert command("evaluate") == 0
+    table = capsys.readouterr().out
+    for name in ("word overlap (floor)", "cosine, untrained (floor)", "similarity (weak labels)", "teacher", "student"):
+        assert name in table
+    assert json.loads((run.folder / "evaluation-test.json").read_text())["word overlap (floor)"][0]["name"] == "nDCG@10"
+
+
+def test_a_stage_out_of_order_says_what_to_run_first(command, capsys):
+    assert command("label") == 2
+    assert "run the stage `mine` first" in capsys.readouterr().err
+    assert command("mine") == 0
+    capsys.readouterr()
+    assert command("student") == 2
+    assert "run the stage `label` first" in capsys.readouterr().err
+    assert command("label") == 2
+    assert "run the stage `teacher` first" in capsys.readouterr().err
+
+
+def test_a_run_of_another_configuration_is_not_mixed_up(command, config_file, capsys):
+    assert command("mine") == 0
+    config_file.write_text(config_file.read_text().replace("seed = 3", "seed = 4"))
+    assert command("mine") == 2
+    assert "holds a run of another configuration" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_left_alone(command, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    assert command("mine") == 2
+    assert "is not empty and is no run" in capsys.readouterr().err
+
+
+def test_test_queries_are_never_mined(command, run_of):
+    assert command("mine") == 0
+    run = run_of()
+    judged = read_all_judgements(run.data, run.config.data)
+    test = {normalise_query(pair.query) for pair in judged if pair.split == "test"}
+    mined = {normalise_query(entry.query) for entry in read_lists(run.mined)}
+    assert "globex mouse" in test
+    assert not test & mined
+    assert mined == {normalise_query(query) for query in training_queries(run, judged)}
+
+
+def test_mining_is_the_same_every_time_and_lists_a_product_once(command, run_of):
+    assert command("mine") == 0
+    run = run_of()
+    first = list(read_lists(run.mined))
+    shutil.rmtree(run.mined)
+    assert command("mine") == 0
+    assert list(read_lists(run.mined)) == first
+    for entry in first:
+        titles = [candidate.product["title"] for candidate in entry.candidates]
+        assert len(set(titles)) == len(titles) == 6
+
+
+def test_labelling_goes_on_after_a_kill_without_a_lost_or_doubled_row(command, run_of):
+    assert command("mine") == 0
+    run = run_of()
+    mined, folder = shards(run.mined), run.labelled("similarity")
+
+    def lengths(pairs):
+        return np.asarray([len(product["title"]) for _, product in pairs], np.float32)
+
+    calls = []
+
+    def until_killed(pairs):
+        calls.append(len(pairs))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return lengths(pairs)
+
+    with pytest.raises(KeyboardInterrupt):
+        label_shards(until_killed, mined, folder, "test")
+    assert len(shards(folder)) == 2
+    label_shards(lengths, [path for path in mined if not (folder / path.name).exists()], folder, "test")
+    unlabelled = [(e.query, c.product, c.found_by) for e in read_lists(run.mined) for c in e.candidates]
+    labelled = [(e.query, c.product, c.found_by) for e in read_lists(folder) for c in e.candidates]
+    assert labelled == unlabelled
+    assert all(c.logit == len(c.product["title"]) for e in read_lists(folder) for c in e.candidates)
+
+
+def test_a_label_that_is_not_finite_is_refused_with_its_pair(command, run_of):
+    assert command("mine") == 0
+    lists = read_shard(shards(run_of().mined)[0])
+    with pytest.raises(TrainingError, match=f"not finite for '{lists[0].query}'"):
+        label_module.label_lists(lambda pairs: np.full(len(pairs), np.nan, np.float32), lists)
+
+
+def test_a_damaged_shard_says_how_to_mend_it(command, run_of):
+    assert command("mine") == 0
+    path = shards(run_of().mined)[0]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="delete it to make it again"):
+        read_shard(path)
+
+
+def test_a_pair_scores_the_same_in_any_order_and_company(tiny_encoder, config_file, tmp_path):
+    template = read_config(config_file).student.template
+    model = CrossEncoder.create(str(tiny_encoder), template, tmp_path)
+    for parameter in model.model.classifier.parameters():
+        parameter.data.normal_()
+    pairs = [("acme mouse", {"title": "black mouse " * (i % 7 + 1)}) for i in range(40)]
+    together = model.logits(pairs)
+    assert model.logits(pairs[::-1])[::-1] == pytest.approx(together, abs=1e-5)
+    assert [model.logits([pair])[0] for pair in pairs] == pytest.approx(together, abs=1e-5)
+    assert len({round(float(x), 5) for x in together}) > 5
+
+
+def test_layers_that_a_model_does_not_have_are_refused(tiny_encoder, config_file, tmp_path):
+    template = read_config(config_file).student.template
+    with pytest.raises(TrainingError, match=r"has 3 layers, the configuration picks \[0, 5\]"):
+        CrossEncoder.create(str(tiny_encoder), template, tmp_path, layers=[0, 5])
+
+
+def test_a_served_model_is_asked_query_by_query_and_answers_in_order():
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            logits = [len(request["query"]) + len(product["title"]) for product in request["products"]]
+            body = json.dumps({"model": {"name": "m", "version": "v7"}, "logits": logits, "complete": True}).encode()
+            self.send_response(200 if self.headers["authorization"] == "Bearer k" else 401)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        scorer = ServedScorer(url, "k")
+        pairs = [("ab", {"title": "x"}), ("c", {"title": "yy"}), ("ab", {"title": "zzz"})]
+        assert scorer(pairs).tolist() == [3, 3, 5]
+        assert scorer.version == "v7"
+        with pytest.raises(TrainingError, match="/score answered 401"):
+            ServedScorer(url)(pairs)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    with pytest.raises(TrainingError, match="is the service running"):
+        ServedScorer(url)(pairs)
