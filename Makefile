@@ -1,0 +1,76 @@
+# Each target makes or reuses .venv with just what it needs, and installs again only when its inputs changed.
+#
+#   make serve      start the service on models/default (http://127.0.0.1:8080)
+#   make test       lint, types, tests, coverage
+#   make train      the whole training pipeline into RUN, from the files in DATA; goes on where it was stopped
+#   make export     RUN's student as an artifact into ARTIFACT
+#   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
+#   make bench      side by side with infinity-emb on the same weights; `make peer` installs that peer once
+#   make loadtest   the latency objective against the running service
+#   make lock       pin the newest versions of all dependencies in constraints.txt
+
+PYTHON ?= python3
+DEVICE ?= cpu
+DATA ?= $(firstword $(wildcard data ../shared/data) data)
+RUN ?= runs/default
+CONFIG ?= training/configs/default.toml
+ARTIFACT ?= models/default
+URL ?= http://127.0.0.1:8080
+RATE ?= 10
+DURATION ?= 30
+P99_MS ?= 50
+MAX_ERROR_RATE ?= 0.01
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint train export evaluate bench peer loadtest lock clean
+
+BIN := .venv/bin
+INPUTS := pyproject.toml constraints.txt
+INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
+SERVING := $(if $(filter cuda,$(DEVICE)),gpu,cpu)
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "shelfscore needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# One stamp per set of extras: .venv/.has-cpu, .venv/.has-dev, ...
+.venv/.has-%: $(INPUTS) | $(BIN)/python
+	@echo "installing shelfscore[$*] into .venv ..."
+	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+serve: .venv/.has-$(SERVING)
+	SHELFSCORE_MODEL_DIR=$(ARTIFACT) SHELFSCORE_DEVICE=$(DEVICE) exec $(BIN)/python -m service
+
+lint: .venv/.has-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+	$(BIN)/coverage report --include='artifact/*,service/*' --fail-under=90 > /dev/null
+
+train: .venv/.has-training
+	$(BIN)/python -m training all --config $(CONFIG) --data $(DATA) --run $(RUN)
+
+export: .venv/.has-export
+	$(BIN)/python -m export $(RUN) $(ARTIFACT) --data $(DATA)
+
+evaluate: .venv/.has-training
+	$(BIN)/python -m training evaluate --config $(CONFIG) --data $(DATA) --run $(RUN) --url $(URL)
+
+loadtest: .venv/.has-loadtest
+	$(BIN)/python -m loadtest slo --host $(URL) --rate $(RATE) --duration $(DURATION) --p99-ms $(P99_MS) \
+		--max-error-rate $(MAX_ERROR_RATE)
+
+clean:
+	rm -rf .venv .venv-peer build *.egg-info
