@@ -107,9 +107,10 @@ def _open_session(path: Path, device: str) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # Shapes vary with every micro-batch: plans and arenas kept per shape would only grow.
+    # Shapes vary with every micro-batch, but the token budget bounds them, and so the arena: it ends up smaller, and
+    # faster, than malloc from many threads. Memory patterns are kept per shape and gain nothing here.
+    options.enable_cpu_mem_arena = True
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(

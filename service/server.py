@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -96,6 +97,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Replaces uvicorn's handlers, which close the socket at once and end the process by the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
         handled = (signal.SIGTERM, signal.SIGINT)
         for each in handled:

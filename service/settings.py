@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     lanes: int | None = Field(
         default=None, ge=1, le=256, description="inference threads; without it, the available cores (one for cuda)"
     )
-    batch_tokens: int = Field(default=384, ge=1, description="token budget of a micro-batch, padding included")
+    batch_tokens: int = Field(default=256, ge=1, description="token budget of a micro-batch, padding included")
     max_queued_products: int = Field(
         default=4000, ge=1, description="products that may be waiting or in work; more are answered 503"
     )

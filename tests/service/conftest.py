@@ -1,0 +1,32 @@
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from .serving import Running, running
+from .tiny_model import build_tiny_artifact
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifact") / "tiny"
+    build_tiny_artifact(folder, tmp_path_factory.mktemp("scratch"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(tiny_artifact: Path):
+    """One server with default limits, shared by the tests that leave it as they find it."""
+    with running(tiny_artifact) as service:
+        yield service
+
+
+@pytest.fixture
+def serve(tiny_artifact: Path):
+    """Starts servers of a test's own: `serve(max_products=3)`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options) -> Running:
+            return stack.enter_context(running(tiny_artifact, **options))
+
+        yield start
