@@ -20,6 +20,7 @@ RATE ?= 10
 DURATION ?= 30
 P99_MS ?= 50
 MAX_ERROR_RATE ?= 0.01
+TORCH ?= 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
@@ -71,6 +72,23 @@ evaluate: .venv/.has-training
 loadtest: .venv/.has-loadtest
 	$(BIN)/python -m loadtest slo --host $(URL) --rate $(RATE) --duration $(DURATION) --p99-ms $(P99_MS) \
 		--max-error-rate $(MAX_ERROR_RATE)
+
+# The peer of `make bench`, in an environment of its own: it needs other versions than we do.
+peer: .venv-peer/.done
+.venv-peer/.done: loadtest/peers/infinity.txt
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/pip install --quiet --requirement $<
+	@touch $@
+
+# torch is held: its newest build would bring CUDA packages along.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet 'torch==$(TORCH)' '.[dev]'
+	{ echo "# Every dependency of every extra, pinned. Made by: make lock"; \
+	  build/lock/bin/pip freeze --exclude shelfscore --exclude pip --exclude setuptools | sed 's/+cpu$$//'; \
+	  build/lock/bin/pip freeze | sed -n 's/^onnxruntime==/onnxruntime-gpu==/p'; } > constraints.txt
+	rm -rf build/lock
 
 clean:
 	rm -rf .venv .venv-peer build *.egg-info
