@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +89,7 @@ def load_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint:
     if not seeded and found["classifier.weight"].shape[0] != 1:
         outputs = found["classifier.weight"].shape[0]
         raise ExportError(f"{weights_path}: expected a classifier with 1 output, found {outputs}")
-    config.num_labels = 1
-    model = BertForSequenceClassification(config).eval()
+    model = _empty_model(folder / "config.json", config)
     if seeded:
         _seed_head(model)
         say(f"WARNING: {folder} has no classifier head; a RANDOM one was seeded: good for speed, not for scores")
@@ -113,7 +113,7 @@ def load_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint:
     return Checkpoint(folder, model, seeded)
 
 
-def _config(path: Path) -> BertConfig:
+def _config(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_bytes())
         if not isinstance(raw, dict):
@@ -123,9 +123,15 @@ def _config(path: Path) -> BertConfig:
     for key, (expected, why) in SUPPORTED.items():
         if (found := raw.get(key, expected)) != expected:
             raise ExportError(f"{path}: expected {key} {expected!r}, found {found!r}: {why}")
+    return raw
+
+
+def _empty_model(path: Path, config: dict[str, Any]) -> BertForSequenceClassification:
+    """The model of a configuration, one output, its weights yet to come."""
     try:
-        return BertConfig.from_dict(raw)
-    except (ValueError, TypeError, AttributeError) as error:
+        labels = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        return BertForSequenceClassification(BertConfig.from_dict({**config, **labels})).eval()
+    except Exception as error:  # the library checks fields with exceptions of its own
         raise ExportError(f"{path}: expected the configuration of a BERT model: {error}") from error
 
 

@@ -92,7 +92,9 @@ def _config(loaded: Checkpoint) -> dict[str, object]:
 
 def _difference(loaded: Checkpoint, path: Path) -> float:
     """Largest |ONNX logit - torch logit| on the golden pairs; refused over the tolerance of our own export."""
-    tokenizer = PairTokenizer(loaded.tokenizer_path, DEFAULT_TEMPLATE)
+    limit = min(DEFAULT_TEMPLATE.max_tokens, loaded.max_positions)
+    template = DEFAULT_TEMPLATE.model_copy(update={"max_tokens": limit})
+    tokenizer = PairTokenizer(loaded.tokenizer_path, template)
     run = logits_of(open_session(path.read_bytes()))
     return check_against_torch(loaded, run, EncodedPairs(tokenizer, GOLDEN_PAIRS))
 
