@@ -55,8 +55,7 @@ class Lanes:
         """Lets each lane finish its unit, ends the jobs that wait, and waits for the threads."""
         with self._changed:
             self._closed = True
-            while (unit := self._queue.pop()) is not None:
-                unit.job.end(DrainingError("the service stopped before this request was scored"))
+            self._end_waiting()
             self._changed.notify_all()
         for thread in self._threads:
             if thread.is_alive():
@@ -66,6 +65,8 @@ class Lanes:
         """Hands units to the lanes."""
         with self._changed:
             self._queue.add(units)
+            if self._closed:
+                self._end_waiting()
             self._changed.notify_all()
 
     def alive(self) -> int:
@@ -75,6 +76,10 @@ class Lanes:
             thread.is_alive() and (since is None or now - since < STALL_S)
             for thread, since in zip(self._threads, self._busy_since, strict=True)
         )
+
+    def _end_waiting(self) -> None:
+        while (unit := self._queue.pop()) is not None:
+            unit.job.end(DrainingError("the service stopped before this request was scored"))
 
     def _work(self, lane: int) -> None:
         while (unit := self._take()) is not None:

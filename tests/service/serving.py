@@ -1,10 +1,12 @@
 """Real servers for tests, and engines whose every step a test controls."""
 
+import concurrent.futures
 import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -30,7 +32,7 @@ class FakeEngine:
     def prepare_products(self, products: Sequence[Product]) -> list[str]:
         return [product["title"] or "" for product in products]
 
-    def pair_tokens(self, query: str, product: str) -> int:
+    def pair_tokens(self, query: str, product: str) -> int:  # noqa: ARG002
         return 8
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -81,6 +83,12 @@ class Running:
     def score(self, *titles: str, **fields: object) -> httpx.Response:
         body = {"query": "usb charger", "products": [{"title": title} for title in titles], **fields}
         return self.client.post("/score", json=body)
+
+    @contextlib.contextmanager
+    def sending(self, path: str, **request: Any) -> Iterator[concurrent.futures.Future[httpx.Response]]:
+        """Posts from a thread of its own, for requests that a test holds up."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            yield pool.submit(self.client.post, path, **request)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.runtime.metrics.registry.get_sample_value(f"shelfscore_{name}", labels) or 0.0

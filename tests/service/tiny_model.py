@@ -25,26 +25,10 @@ from artifact import (
 )
 from artifact.loading import sha256_of
 
-WORDS = [
-    "usb",
-    "charger",
-    "cable",
-    "laptop",
-    "red",
-    "blue",
-    "black",
-    "phone",
-    "case",
-    "garden",
-    "hose",
-    "watch",
-    "band",
-    "shoe",
-    "for",
-    "with",
-    "wireless",
-    "mouse",
-]
+WORDS = (
+    *("usb", "charger", "cable", "laptop", "red", "blue", "black", "phone", "case"),
+    *("garden", "hose", "watch", "band", "shoe", "for", "with", "wireless", "mouse"),
+)
 TEMPLATE = InputTemplate(
     fields=(
         TemplateField(name="title", max_tokens=20),
