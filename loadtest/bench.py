@@ -197,6 +197,8 @@ def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number
 
 def _ask(lane: _Lane, request: ScoreRequest) -> tuple[float, list[float]]:
     body = lane.speaks.encode(request)
+    # Some servers close a connection that idles while the others have their turns.
+    lane.connection.refresh()
     start = time.perf_counter()
     reply = lane.connection.request("POST", lane.speaks.path, body, JSON_HEADERS)
     latency_ms = (time.perf_counter() - start) * 1e3

@@ -83,6 +83,12 @@ class Connection:
             return False
         return False
 
+    def refresh(self) -> None:
+        """Opens the connection, again if the server closed it while idle. Raises OSError."""
+        if not self.alive():
+            self._http.close()
+            self._http.connect()
+
     def close(self) -> None:
         """Closes the connection; the next request opens it again."""
         self._http.close()

@@ -23,8 +23,8 @@ class RunOptions:
     warmup_s: float = _option("--warmup", float, 3.0, "time at the same rate before, not counted, seconds", "S")
     p99_ms: float = _option("--p99-ms", float, 50.0, "objective: p99 of accepted requests, from the scheduled time")
     max_error_rate: float = _option("--max-error-rate", float, 0.01, "objective: share of requests not accepted")
-    max_lag_ms: float = _option(
-        "--max-lag-ms", float, 10.0, "the run is invalid if 1 %% of requests were sent later than this"
+    max_lag_ms: float | None = _option(
+        "--max-lag-ms", float, None, "the run is invalid if 1 %% were sent later than this (default: p99-ms / 5)"
     )
     traffic: str = _option("--traffic", str, "", "JSONL, one request body a line; synthetic without it", "FILE")
     products: int = _option("--products", int, 64, "products a request of synthetic traffic")
@@ -64,6 +64,8 @@ class RunOptions:
         argv: list[str] = []
         for option in fields(self):
             value = getattr(self, option.name)
+            if value is None:
+                continue
             values = value if isinstance(value, tuple) else (value,)
             argv.extend(f"{option.metadata['flag']}={one}" for one in values)
         return argv
@@ -71,7 +73,8 @@ class RunOptions:
     @property
     def objective(self) -> Objective:
         """What must hold."""
-        return Objective(self.p99_ms, self.max_error_rate, self.max_lag_ms)
+        max_lag_ms = self.p99_ms / 5 if self.max_lag_ms is None else self.max_lag_ms
+        return Objective(self.p99_ms, self.max_error_rate, max_lag_ms)
 
     @property
     def traffic_path(self) -> Path | None:
@@ -99,7 +102,7 @@ def add_run_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -
                 about["flag"], dest=option.name, action="append", metavar=about["metavar"], help=about["help"]
             )
             continue
-        shown = "" if option.default == "" else f" (default {option.default:g})"
+        shown = "" if option.default in ("", None) else f" (default {option.default:g})"
         parser.add_argument(
             about["flag"],
             dest=option.name,

@@ -40,9 +40,10 @@ def judge(run: Run, summary: Summary) -> Verdict:
     """A run that the generator spoiled answers nothing, whatever it measured."""
     if run.interrupted:
         return Verdict(Exit.INTERRUPTED, [f"interrupted after {run.elapsed_s:.1f} s: measured so far, not judged"])
+    broken = what_broke(summary, run.options.objective)
     if invalid := why_invalid(summary, run.options.objective):
-        return Verdict(Exit.INVALID, invalid)
-    if broken := what_broke(summary, run.options.objective):
+        return Verdict(Exit.INVALID, [*invalid, *(f"for what it is worth, {problem}" for problem in broken)])
+    if broken:
         return Verdict(Exit.BROKEN, broken)
     return Verdict(Exit.HELD, [])
 
@@ -62,7 +63,7 @@ def as_text(run: Run, summary: Summary, verdict: Verdict) -> str:
         f"  traffic   {run.traffic}",
         f"  arrivals  open loop, Poisson {options.rate:g}/s for {options.duration_s:g} s after {options.warmup_s:g} s "
         f"of warm-up, seed {options.seed}: {run.planned} planned, {summary.requests} counted",
-        f"  sent late {_line(summary.lag_ms)} (p99 at most {options.max_lag_ms:g}); "
+        f"  sent late {_line(summary.lag_ms)} (p99 at most {options.objective.max_lag_ms:g}); "
         f"generator used {run.generator_cpu_s / max(run.elapsed_s, 1e-9):.0%} of a core",
         f"  outcomes  accepted {outcomes[Outcome.ACCEPTED]}, shed (503) {outcomes[Outcome.SHED]}, "
         f"late (504) {outcomes[Outcome.LATE]}, failed {outcomes[Outcome.FAILED]}: "

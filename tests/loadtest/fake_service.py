@@ -1,7 +1,7 @@
 """A small service that speaks the HTTP contract over a real socket, and is slow, sheds or fails when told to.
 
     python fake_service.py PORT [--delay-ms X] [--serial] [--shed-every N] [--late-every N] [--fail-every N]
-                                [--short-every N] [--die-after N] [--not-ready] [--rerank]
+                                [--short-every N] [--die-after N] [--not-ready] [--keep-alive-s N]
 
 --serial answers one request at a time. GET /seen gives what arrived: times, queries, headers and connections.
 It scores a product by the number of words it shares with the query, so that rankings can be compared.
@@ -109,11 +109,18 @@ def main():
     parser.add_argument("--delay-ms", type=float, default=0)
     for every in ("shed", "late", "fail", "short"):
         parser.add_argument(f"--{every}-every", type=int, default=0)
+    parser.add_argument("--keep-alive-s", type=int, default=60)
     parser.add_argument("--die-after", type=int, default=0)
     parser.add_argument("--serial", action="store_true")
     parser.add_argument("--not-ready", action="store_true")
     settings = parser.parse_args()
-    uvicorn.run(FakeService(settings), host="127.0.0.1", port=settings.port, log_level="warning")
+    uvicorn.run(
+        FakeService(settings),
+        host="127.0.0.1",
+        port=settings.port,
+        log_level="warning",
+        timeout_keep_alive=settings.keep_alive_s,
+    )
 
 
 if __name__ == "__main__":

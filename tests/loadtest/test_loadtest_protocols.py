@@ -1,6 +1,7 @@
 """What contestants are sent, how their answers are read, and how two rankings are compared."""
 
 import json
+import time
 
 import pytest
 
@@ -98,3 +99,14 @@ def test_a_connection_that_the_server_closed_is_not_used_again(start_service):
     with pytest.raises(ConnectionRefusedError):
         pool.post("/score", body, {})
     pool.close()
+
+
+def test_a_connection_that_idled_too_long_is_opened_again(start_service):
+    connection = Connection(Endpoint.parse(start_service("--keep-alive-s=1").url), 10)
+    connection.request("GET", "/models")
+    until = time.monotonic() + 60
+    while connection.alive() and time.monotonic() < until:
+        time.sleep(0.1)
+    connection.refresh()
+    assert connection.request("GET", "/models").status == 200
+    connection.close()

@@ -1,5 +1,6 @@
 """The gate: open-loop arrivals against a real server, and an exit code that means something."""
 
+import argparse
 import json
 import signal
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.client import JSON_HEADERS, Connection, Endpoint
+from loadtest.options import RunOptions, add_run_options
 from loadtest.schedule import poisson_schedule
 from loadtest.traffic import load_traffic
 
@@ -115,14 +117,13 @@ def test_the_warm_up_is_played_and_not_counted(start_service, slo, ask):
     assert all(sample["due_s"] >= 1 for sample in report["samples"])
 
 
-def test_the_same_seed_sends_the_same_requests(start_service, slo, ask):
-    def queries(seed):
-        service = start_service()
-        slo(service.url, "--rate=30", "--duration=1", f"--seed={seed}")
-        return sorted(arrival["query"] for arrival in ask(service.url, "/seen"))
-
-    assert queries(5) == queries(5)
-    assert queries(5) != queries(6)
+def test_the_seed_decides_which_requests_are_sent(start_service, slo, ask):
+    service = start_service()
+    slo(service.url, "--rate=30", "--duration=1", "--seed=5")
+    plan = poisson_schedule(rate=30, warmup_s=0, duration_s=1, requests=20, max_arrivals=100_000, seed=5)
+    traffic = load_traffic(None, requests=20, products=4, seed=5)
+    expected = sorted(traffic.requests[arrival.request].query for arrival in plan)
+    assert sorted(arrival["query"] for arrival in ask(service.url, "/seen")) == expected
 
 
 def test_connections_are_reused_and_headers_are_sent(start_service, slo, ask):
@@ -140,7 +141,7 @@ def test_a_key_in_a_header_is_not_written_to_the_report(start_service, slo, tmp_
 
 
 def test_answers_that_never_come_are_failures_and_bounded(start_service, slo):
-    service = start_service("--delay-ms=60000")
+    service = start_service("--delay-ms=4000")
     options = ("--rate=40", "--duration=1", "--request-timeout=1", "--max-in-flight=10")
     done, report = slo(service.url, *options)
     assert done.returncode == 1
@@ -183,6 +184,19 @@ def test_malformed_traffic_is_one_line_and_exit_2(start_service, slo, tmp_path):
     assert done.returncode == 2
     assert "mine.jsonl line 1: products[0].title: expected text, found a number" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_generator_may_lag_by_a_fifth_of_the_objective():
+    assert RunOptions(p99_ms=50).objective.max_lag_ms == 10
+    assert RunOptions(p99_ms=50, max_lag_ms=0).objective.max_lag_ms == 0
+
+
+def test_the_command_line_carries_every_option():
+    options = RunOptions(rate=7.25, max_lag_ms=3, header=("a: b", "c: d e"), traffic="some file", deadline_ms=40)
+    parser = argparse.ArgumentParser()
+    add_run_options(parser)
+    assert RunOptions.of(parser.parse_args(options.argv())) == options
+    assert RunOptions.of(parser.parse_args([])) == RunOptions()
 
 
 @pytest.mark.parametrize(
