@@ -1,5 +1,6 @@
 """`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         listener = bind(settings.host, settings.port)
     except OSError as error:
-        _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+        # The exception's own text repeats the address.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        _complain(f"cannot listen on {settings.host}:{settings.port}: {reason}")
         return 1
     configure_logging(settings.log_format, settings.log_level)
     return serve(settings, listener)

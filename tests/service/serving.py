@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,6 +90,10 @@ class Running:
         """Posts from a thread of its own, for requests that a test holds up."""
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             yield pool.submit(self.client.post, path, **request)
+
+    def raw(self) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.runtime.metrics.registry.get_sample_value(f"shelfscore_{name}", labels) or 0.0

@@ -1,0 +1,74 @@
+import json
+import logging
+import sys
+
+import pytest
+
+from service.context import current_request_id
+from service.logs import JsonFormatter, TextFormatter, configure_logging
+
+
+@pytest.fixture
+def record():
+    def make(message="request", fields=None, exc_info=None):
+        made = logging.LogRecord("service.access", logging.INFO, "x.py", 1, message, (), exc_info)
+        if fields is not None:
+            made.fields = fields
+        return made
+
+    return make
+
+
+def test_json_is_one_object_per_line_with_the_request_id(record):
+    token = current_request_id.set("r-1")
+    try:
+        line = JsonFormatter().format(record(fields={"status": 200, "path": "/a\nb", "odd": float("nan")}))
+    finally:
+        current_request_id.reset(token)
+    assert "\n" not in line
+    event = json.loads(line)
+    assert event["request_id"] == "r-1"
+    assert (event["level"], event["message"], event["status"], event["path"]) == ("INFO", "request", 200, "/a\nb")
+
+
+def test_text_quotes_what_could_pass_for_another_field_or_line(record):
+    line = TextFormatter().format(record(fields={"path": "/x status=200\nINFO", "status": 404, "empty": ""}))
+    assert "\n" not in line
+    assert line.endswith(r'path="/x status=200\nINFO" status=404 empty=""')
+
+
+def test_exceptions_are_in_both(record):
+    try:
+        raise ValueError("the cause")
+    except ValueError:
+        made = record(exc_info=sys.exc_info())
+    assert "the cause" in json.loads(JsonFormatter().format(made))["exception"]
+    assert TextFormatter().format(made).splitlines()[-1] == "ValueError: the cause"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_configuring_sends_everything_to_stderr_once(log_format, capsys):
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        configure_logging(log_format, "info")
+        configure_logging(log_format, "info")
+        logging.getLogger("anything").info("hello")
+        logging.getLogger("anything").debug("not this")
+        assert capsys.readouterr().err.count("hello") == 1
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+def test_every_request_logs_one_line_with_its_id(service, caplog):
+    with caplog.at_level(logging.INFO, "service.access"):
+        answer = service.score("usb", "hose")
+        while not caplog.records:
+            pass
+    (record,) = [each for each in caplog.records if each.name == "service.access"]
+    assert record.fields["path"] == "/score"
+    assert record.fields["status"] == 200
+    assert record.fields["products"] == 2
+    assert record.fields["duration_ms"] > 0
+    assert answer.headers["x-request-id"]

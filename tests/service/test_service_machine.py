@@ -1,0 +1,67 @@
+import pytest
+
+from service.machine import available_cores, process_age_s
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Lays out cgroup files: `given({"cgroup": "0::/a", ...})`; other paths are under the cgroup mount."""
+
+    def write(lines, **files):
+        (tmp_path / "cgroup").write_text(lines)
+        for path, text in files.items():
+            file = tmp_path / "fs" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+
+    write.cores = lambda affinity: available_cores(tmp_path / "fs", tmp_path, affinity)
+    return write
+
+
+def test_without_a_quota_it_is_the_affinity(given):
+    given("0::/\n", **{"cpu.max": "max 100000\n"})
+    assert given.cores(4) == 4
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("200000 100000", 2), ("150000 100000", 1), ("50000 100000", 1)])
+def test_a_quota_of_version_2_is_rounded_down_to_at_least_one(given, quota, cores):
+    given("0::/\n", **{"cpu.max": quota})
+    assert given.cores(8) == cores
+
+
+def test_the_smallest_quota_on_the_way_up_counts(given):
+    given("0::/pod/box\n", **{"pod/cpu.max": "200000 100000", "pod/box/cpu.max": "max 100000"})
+    assert given.cores(8) == 2
+
+
+def test_a_quota_of_version_1_counts(given):
+    given(
+        "5:memory:/\n4:cpu,cpuacct:/docker/abc\n",
+        **{"cpu,cpuacct/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+    )
+    assert given.cores(8) == 3
+
+
+def test_no_quota_of_version_1_is_written_minus_one(given):
+    given("1:cpu:/\n", **{"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"})
+    assert given.cores(8) == 8
+
+
+def test_affinity_below_the_quota_counts(given):
+    given("0::/\n", **{"cpu.max": "400000 100000"})
+    assert given.cores(2) == 2
+
+
+def test_files_that_make_no_sense_are_passed_over(given):
+    given("0::/\n", **{"cpu.max": "plenty"})
+    assert given.cores(8) == 8
+
+
+def test_without_cgroups_it_is_the_affinity(tmp_path):
+    assert available_cores(tmp_path, tmp_path, 5) == 5
+    assert available_cores() >= 1
+
+
+def test_the_process_has_an_age(tmp_path):
+    assert process_age_s() > 0
+    assert process_age_s(tmp_path) is None

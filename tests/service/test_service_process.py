@@ -1,0 +1,190 @@
+"""`python -m service` as people and orchestrators run it."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from service.__main__ import main
+
+from .serving import bind_free
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    listener, port = bind_free()
+    listener.close()
+    return port
+
+
+@contextlib.contextmanager
+def process(*options):
+    """Starts `python -m service` and waits until it is ready."""
+    port = free_port()
+    command = [sys.executable, "-m", "service", "--port", str(port), "--log-format", "json", *map(str, options)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        try:
+            wait_for(client, 200, child)
+            yield child, client
+        finally:
+            client.close()
+            child.kill()
+
+
+def wait_for(client, status, child=None):
+    while True:
+        assert child is None or child.poll() is None, child.stderr.read()
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/health/ready").status_code == status:
+                return
+        threading.Event().wait(0.01)
+
+
+def score(client):
+    return client.post("/score", json={"query": "usb", "products": [{"title": "usb cable"}]})
+
+
+def run(*options, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "service", *map(str, options)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_sigterm_with_nothing_in_flight_ends_it_cleanly(tiny_artifact):
+    with process("--model-dir", tiny_artifact) as (child, client):
+        assert score(client).status_code == 200
+        child.send_signal(signal.SIGTERM)
+        _, log = child.communicate(timeout=60)
+    assert child.returncode == 0, log
+    events = [json.loads(line) for line in log.splitlines()]
+    own = [event for event in events if event["message"] != "request"]
+    assert [event["message"] for event in own] == ["listening", "ready", "draining", "stopped"]
+    assert own[1]["cold_start_s"] > 0
+    assert all(event["request_id"] for event in events if event["message"] == "request")
+
+
+def test_after_sigterm_probes_see_503_until_the_delay_is_over_or_a_second_signal_comes(tiny_artifact):
+    with process("--model-dir", tiny_artifact, "--drain-delay-ms", 600_000) as (child, client):
+        child.send_signal(signal.SIGTERM)
+        wait_for(client, 503, child)
+        assert client.get("/health/live").status_code == 200
+        refused = score(client)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        child.send_signal(signal.SIGINT)
+        _, log = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert "Traceback" not in log
+
+
+def test_ctrl_c_leaves_no_traceback(tiny_artifact):
+    with process("--model-dir", tiny_artifact) as (child, _):
+        child.send_signal(signal.SIGINT)
+        _, log = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert "Traceback" not in log
+
+
+def test_no_torch_is_loaded_and_memory_stays_small(tiny_artifact):
+    with process("--model-dir", tiny_artifact) as (child, client):
+        assert score(client).status_code == 200
+        served = psutil.Process(child.pid)
+        assert not [mapped.path for mapped in served.memory_maps() if "torch" in mapped.path]
+        assert served.memory_info().rss < 400e6
+
+
+def test_a_missing_model_is_one_clear_line(tmp_path):
+    done = run("--model-dir", tmp_path / "nowhere", "--port", free_port())
+    assert done.returncode == 1
+    assert done.stderr == f"service: cannot serve: {tmp_path / 'nowhere'}: expected an artifact folder\n"
+
+
+def test_a_damaged_model_is_one_clear_line(tiny_artifact, tmp_path):
+    for each in tiny_artifact.iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    (tmp_path / "model-int8.onnx").write_bytes(b"short")
+    done = run("--model-dir", tmp_path, "--port", free_port())
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "ERROR" in line]
+    assert "model-int8.onnx: expected" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_line(tiny_artifact):
+    listener, port = bind_free()
+    with listener:
+        done = run("--model-dir", tiny_artifact, "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == f"service: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_wrong_setting_is_one_clear_line():
+    done = run("--max-products", "many")
+    assert done.returncode == 2
+    assert done.stderr.startswith("service: --max-products: Input should be a valid integer")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_environment_variable_is_one_clear_line():
+    done = run(SHELFSCORE_DEVICE="tpu")
+    assert done.returncode == 2
+    assert done.stderr == "service: --device: Input should be 'cpu' or 'cuda'\n"
+
+
+@pytest.fixture
+def _logging_as_it_was():
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_main_serves_in_this_process_until_a_signal(tiny_artifact, capfd):
+    port = free_port()
+    statuses = []
+
+    def use_then_stop():
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_for(client, 200)
+            statuses.append(score(client).status_code)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    user = threading.Thread(target=use_then_stop)
+    user.start()
+    code = main(["--model-dir", str(tiny_artifact), "--port", str(port)])
+    user.join(60)
+    assert (code, statuses) == (0, [200])
+    assert "stopped" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, capfd):
+    for each in tiny_artifact.iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert main(["--model-dir", str(tmp_path), "--port", str(free_port())]) == 1
+    assert "tokenizer.json: expected sha256" in capfd.readouterr().err
+    assert main(["--model-dir", str(tmp_path / "none")]) == 1
+    assert main(["--model-dir", str(tiny_artifact), "--host", "no.such.host.invalid"]) == 1
+    assert main(["--port", "none"]) == 2
+    listener, port = bind_free()
+    with listener:
+        assert main(["--model-dir", str(tiny_artifact), "--port", str(port)]) == 1
