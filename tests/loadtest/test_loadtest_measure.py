@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.measure import (
@@ -24,6 +24,7 @@ def sample(latency_ms=20.0, lag_ms=0.5, outcome=Outcome.ACCEPTED, status=200, re
     return Sample(due_s, due_s + lag_ms / 1e3, due_s + latency_ms / 1e3, outcome, status, reason)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))
 def test_a_percentile_is_the_smallest_value_that_covers_its_share(values, q):
     found = percentile(values, q)

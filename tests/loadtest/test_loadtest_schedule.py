@@ -4,15 +4,15 @@ import statistics
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.schedule import poisson_schedule
 
 
 def schedule(**changes):
-    settings = {"rate": 50, "warmup_s": 2, "duration_s": 20, "requests": 7, "max_arrivals": 10_000, "seed": 1}
-    return poisson_schedule(**{**settings, **changes})
+    defaults = {"rate": 50, "warmup_s": 2, "duration_s": 20, "requests": 7, "max_arrivals": 10_000, "seed": 1}
+    return poisson_schedule(**{**defaults, **changes})
 
 
 def test_the_same_seed_gives_the_same_schedule():
@@ -39,6 +39,7 @@ def test_a_longer_run_starts_like_a_shorter_one():
     assert schedule(duration_s=30)[: len(schedule())] == schedule()
 
 
+@settings(deadline=None)
 @given(requests=st.integers(1, 40), passes=st.integers(1, 4), seed=st.integers())
 def test_each_request_is_played_once_before_any_is_played_again(requests, passes, seed):
     arrivals = schedule(
