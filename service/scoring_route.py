@@ -158,8 +158,10 @@ def _check_content_type(request: Request) -> None:
 
 
 def _numbers(values: NDArray[np.floating], usable: NDArray[np.bool_], decimals: int) -> list[float | None]:
-    pairs = zip(values.tolist(), usable.tolist(), strict=True)
-    return [round(value, decimals) if has else None for value, has in pairs]
+    rounded: list[float] = np.round(values.astype(np.float64), decimals).tolist()
+    if usable.all():
+        return [*rounded]
+    return [value if has else None for value, has in zip(rounded, usable.tolist(), strict=True)]
 
 
 def _shed_reason(error: ServiceError) -> str | None:
