@@ -1,4 +1,4 @@
-"""Command line: `python -m export plain|peer`. Results go to files, progress to standard error."""
+"""Command line: `python -m export run|plain|peer`. Results go to files, progress to standard error."""
 
 import argparse
 import datetime
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import ExportError
+from .from_run import export_run
 from .peers import write_peer
 from .pipeline import VARIANTS
 from .plain import export_plain
@@ -16,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when it wrote what it was asked for, 1 when it refused."""
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.command == "peer":
+        if arguments.command == "run":
+            variants = tuple(arguments.variants.split(","))
+            export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants)
+        elif arguments.command == "peer":
             write_peer(arguments.checkpoint, arguments.out)
         else:
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -31,13 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export", description="Turns checkpoints into artifacts.")
     commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="the student of a finished training run, calibrated and evaluated")
+    run.add_argument("run", type=Path, help="folder of the run")
+    run.add_argument("out", type=Path, help="folder to write")
+    run.add_argument("--data", type=Path, default=Path("data"), help="folder of the run's data (default: %(default)s)")
+    run.add_argument("--name", default="default", help="name of the model in the manifest (default: %(default)s)")
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):
         command.add_argument("checkpoint", type=Path, help="Hugging Face folder of a BERT encoder or cross-encoder")
         command.add_argument("out", type=Path, help="folder to write")
     plain.add_argument("--name", required=True, help="name of the model in the manifest")
-    plain.add_argument("--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)")
+    for command in (run, plain):
+        command.add_argument(
+            "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
+        )
     return parser
 
 

@@ -141,8 +141,8 @@ class Config(_Settings):
 
     @model_validator(mode="after")
     def _pools_exist(self) -> Self:
-        sources = (*self.data.catalogues, *self.data.judgements)
-        used = {source.pool for source in sources if source.pool is not None}
+        pools = [*(c.pool for c in self.data.catalogues), *(j.pool for j in self.data.judgements)]
+        used = {pool for pool in pools if pool is not None}
         if used != set(self.mining.pools):
             raise ValueError(f"mining.pools names {sorted(self.mining.pools)}, the data sources name {sorted(used)}")
         return self

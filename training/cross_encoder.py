@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from artifact import InputTemplate, PairTokenizer, Product
 from artifact.tokenisation import TokenIds
@@ -28,21 +28,33 @@ class CrossEncoder(nn.Module):
     A saved folder is a Hugging Face checkpoint with `tokenizer.json` and `template.json` beside it.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: PairTokenizer, tokenizer_path: Path) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PairTokenizer, tokenizer_path: Path) -> None:
         super().__init__()
-        self.model = model
+        self.model: PreTrainedModel = model
         self.tokenizer = tokenizer
         self.tokenizer_path = tokenizer_path
 
     @classmethod
-    def create(cls, model: str, template: InputTemplate, work_folder: Path, layers: Sequence[int] = ()) -> Self:
-        """From pretrained weights, with a head of zeros, and of the encoder's layers only `layers` if any are given.
+    def create(
+        cls,
+        model: str,
+        template: InputTemplate,
+        work_folder: Path,
+        layers: Sequence[int] = (),
+    ) -> Self:
+        """From pretrained weights, with a head of zeros.
+
+        Args:
+            model: Hugging Face id, folder, or packaged model.
+            template: the input template.
+            work_folder: gets the tokenizer.
+            layers: which of the encoder's layers to keep; all of them if empty.
 
         Raises:
             TrainingError: the model cannot be loaded, or has no such layers.
         """
         tokenizer = pair_tokenizer(model, template, work_folder)
-        classifier = load(AutoModelForSequenceClassification, model, num_labels=1)
+        classifier = load(AutoModelForSequenceClassification, model, num_labels=1, attn_implementation=_attention())
         if layers:
             _keep_layers(model, classifier, layers)
         head = classifier.classifier if isinstance(getattr(classifier, "classifier", None), nn.Linear) else None
@@ -58,7 +70,7 @@ class CrossEncoder(nn.Module):
         if not path.exists():
             raise TrainingError(f"{folder}: expected a checkpoint of a finished stage, found no {TEMPLATE_FILE}")
         template = InputTemplate.model_validate_json(path.read_text())
-        classifier = load(AutoModelForSequenceClassification, str(folder))
+        classifier = load(AutoModelForSequenceClassification, str(folder), attn_implementation=_attention())
         return cls(classifier, PairTokenizer(folder / TOKENIZER_FILE, template), folder / TOKENIZER_FILE)
 
     def save(self, folder: Path) -> None:
@@ -66,6 +78,12 @@ class CrossEncoder(nn.Module):
         self.model.save_pretrained(folder)
         (folder / TOKENIZER_FILE).write_bytes(self.tokenizer_path.read_bytes())
         (folder / TEMPLATE_FILE).write_text(self.tokenizer.template.model_dump_json(indent=1))
+
+    def drop_nothing(self) -> None:
+        """Turns every dropout off."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
 
     def encode(self, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
         """Token ids of queries and products, each distinct query encoded once."""
@@ -93,11 +111,17 @@ class CrossEncoder(nn.Module):
             return np.empty(0, np.float32)
         self.eval().to(pick_device())
         with autocast(pick_device(), precision):
-            return self(self.encode(pairs), chunk=64).cpu().numpy()
+            logits: NDArray[np.float32] = self(self.encode(pairs), chunk=64).cpu().numpy()
+        return logits
+
+
+def _attention() -> str:
+    """On a CPU and at the length of product texts, plain attention trains 1.5 times as fast as the fused one."""
+    return "eager" if pick_device().type == "cpu" else "sdpa"
 
 
 def _keep_layers(name: str, classifier: nn.Module, layers: Sequence[int]) -> None:
-    encoder = getattr(classifier.base_model, "encoder", None)
+    encoder: Any = getattr(classifier.base_model, "encoder", None)
     present = getattr(encoder, "layer", None)
     if encoder is None or present is None:
         raise TrainingError(
@@ -106,4 +130,5 @@ def _keep_layers(name: str, classifier: nn.Module, layers: Sequence[int]) -> Non
     if max(layers) >= len(present):
         raise TrainingError(f"{name}: has {len(present)} layers, the configuration picks {list(layers)}")
     encoder.layer = nn.ModuleList([present[i] for i in layers])
-    classifier.config.num_hidden_layers = len(layers)
+    config: Any = classifier.config
+    config.num_hidden_layers = len(layers)

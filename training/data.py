@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact.template import ProductField
+
 from .config import Catalogue, Data, Judgements, Queries
 from .errors import TrainingError
 
@@ -127,5 +129,5 @@ def _catalogue_by_id(folder: Path, data: Data, source: Judgements) -> dict[str, 
     return dict(read_catalogue(folder, catalogue))
 
 
-def _product(row: Mapping[str, str], columns: Mapping[str, str]) -> dict[str, str]:
+def _product(row: Mapping[str, str], columns: Mapping[ProductField, str]) -> dict[str, str]:
     return {field: text for field, column in columns.items() if (text := row[column].strip())}

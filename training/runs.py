@@ -80,7 +80,7 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         created = datetime.now(UTC).date().isoformat()
-        facts = {"seed": config.seed, "commit": None, "created": created, "durations_s": {}}
+        facts: dict[str, Any] = {"seed": config.seed, "commit": None, "created": created, "durations_s": {}}
         write_json(folder / "run.json", facts)
         write_json(path, wanted)
     return Run(folder, config, data)

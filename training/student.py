@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from artifact import InputTemplate
+
 from .config import StudentStage
 from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair
 from .device import pick_device
@@ -43,7 +45,21 @@ def train_student(run: Run) -> None:
     student.save(run.student)
 
 
+def read_student_template(run: Run) -> InputTemplate:
+    """The input template of the finished student.
+
+    Raises:
+        TrainingError: it is not finished.
+    """
+    path = run.student / TEMPLATE_FILE
+    if not path.exists():
+        raise TrainingError(f"{run.folder}: has no finished student; run the stage `student` first")
+    return InputTemplate.model_validate_json(path.read_text())
+
+
 def _train_stage(run: Run, student: CrossEncoder, number: int, stage: StudentStage) -> None:
+    # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
+    student.drop_nothing()
     examples = _examples(run, student, stage)
     order_seed = (run.config.seed, number)
     lists_per_batch = min(len(examples), max(1, round(stage.fit.batch_pairs / _mean_length(examples))))

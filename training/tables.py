@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,7 +44,7 @@ class CandidateList:
 def write_shard(path: Path, lists: Sequence[CandidateList]) -> None:
     """Writes lists to a parquet file, atomically."""
     rows = [(entry, candidate) for entry in lists for candidate in entry.candidates]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "list": [entry.number for entry, _ in rows],
         "query": [entry.query for entry, _ in rows],
         **{field: [candidate.product.get(field) for _, candidate in rows] for field in PRODUCT_FIELDS},
@@ -71,7 +72,7 @@ def read_shard(path: Path) -> list[CandidateList]:
     lists: dict[int, list[Candidate]] = {}
     queries: dict[int, str] = {}
     for row in rows:
-        product = {field: row[field] for field in PRODUCT_FIELDS if row[field]}
+        product: dict[str, str] = {field: row[field] for field in PRODUCT_FIELDS if row[field]}
         lists.setdefault(row["list"], []).append(Candidate(product, row["found_by"], row["logit"]))
         queries[row["list"]] = row["query"]
     return [CandidateList(number, queries[number], tuple(candidates)) for number, candidates in lists.items()]

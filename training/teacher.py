@@ -44,7 +44,8 @@ class Teacher(nn.Module):
     def forward(self, pairs: Sequence[EncodedPair], features: Tensor, chunk: int = 32) -> Tensor:
         """Logits of pairs, shape (pairs,); `features` has shape (pairs, 2)."""
         shortcut: Tensor = self.shortcut(features.float())[:, 0]
-        return self.cross_encoder(pairs, chunk) + shortcut
+        logits: Tensor = self.cross_encoder(pairs, chunk) + shortcut
+        return logits
 
 
 class TeacherLabeller:
@@ -60,7 +61,8 @@ class TeacherLabeller:
         cross = self.teacher.cross_encoder.logits(pairs, self.precision)
         features = torch.from_numpy(self.similarity.features(pairs)).to(pick_device())
         with torch.inference_mode():
-            return cross + self.teacher.shortcut(features)[:, 0].cpu().numpy()
+            shortcut: NDArray[np.float32] = self.teacher.shortcut(features)[:, 0].cpu().numpy()
+        return cross + shortcut
 
 
 def human_pairs(run: Run) -> list[JudgedPair]:

@@ -1,0 +1,79 @@
+"""Exports the student of a training run, with the run's own data for ranges, calibration and evaluation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from artifact import Manifest
+from training.data import JudgedPair, read_all_judgements
+from training.errors import TrainingError
+from training.evaluation import evaluate
+from training.lineage import lineage
+from training.metrics import Estimate
+from training.runs import Run, read_run
+from training.student import read_student_template
+from training.tables import read_lists
+
+from .compile import Say
+from .errors import ExportError
+from .evaluation import ScoringFunction
+from .pipeline import VARIANTS, StudentExport, export_student
+from .runtime import Pair
+
+CALIBRATION_PAIRS = 4000
+
+
+def export_run(
+    folder: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    variants: Sequence[str] = VARIANTS,
+    say: Say | None = None,
+) -> Manifest:
+    """Exports a finished run.
+
+    Args:
+        folder: the run.
+        data: folder of the data files that the run was made from.
+        out: the artifact folder to write.
+        name: the model's name in the manifest.
+        variants: which files go into the artifact.
+
+    Raises:
+        ExportError: the run is not finished, its data cannot be read, or as `export_student`.
+    """
+    try:
+        run = read_run(folder, data)
+        judged = read_all_judgements(data, run.config.data)
+        plan = StudentExport(
+            checkpoint=run.student,
+            name=name,
+            template=read_student_template(run),
+            lineage=lineage(run),
+            calibration_pairs=unlabelled_sample(run, CALIBRATION_PAIRS),
+            calibration_data="mined training pairs",
+            dev_pairs=[(pair.query, pair.product, pair.target) for pair in judged if pair.split == "train"],
+            dev_data=f"{', '.join(source.name for source in run.config.data.judgements)}: human grades, training split",
+            evaluate=lambda score: _evaluate(run, judged, score),
+            variants=variants,
+        )
+    except TrainingError as error:
+        raise ExportError(str(error)) from error
+    return export_student(plan, out, say)
+
+
+def unlabelled_sample(run: Run, size: int) -> list[Pair]:
+    """An even spread of at most `size` of the pairs that the student learned from, in a random order."""
+    last = run.config.student.stages[-1].labels
+    pairs: list[Pair] = [
+        (entry.query, candidate.product) for entry in read_lists(run.labelled(last)) for candidate in entry.candidates
+    ]
+    picked = np.random.default_rng(run.config.seed).permutation(len(pairs))[:size]
+    return [pairs[i] for i in picked]
+
+
+def _evaluate(run: Run, judged: Sequence[JudgedPair], score: ScoringFunction) -> list[Estimate]:
+    estimates: list[Estimate] = evaluate(score, judged, run.config.data, "test")
+    return estimates
