@@ -20,6 +20,9 @@ RATE ?= 10
 DURATION ?= 30
 P99_MS ?= 50
 MAX_ERROR_RATE ?= 0.01
+VARIANTS ?= cpu-fp32,cpu-int8
+BENCH_WEIGHTS ?= all-MiniLM-L6-v2
+TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/traffic.jsonl)
 TORCH ?= 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,20 +42,19 @@ $(BIN)/python:
 		{ echo "shelfscore needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# One stamp per set of extras: .venv/.has-cpu, .venv/.has-dev, ...
+# One stamp per set of extras: .venv/.has-cpu, .venv/.has-training, ...; dev holds all but gpu.
 .venv/.has-%: $(INPUTS) | $(BIN)/python
 	@echo "installing shelfscore[$*] into .venv ..."
 	$(INSTALL) --editable '.[$*]'
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),$(addprefix .venv/.has-,cpu training export loadtest))
 
 serve: .venv/.has-$(SERVING)
-	SHELFSCORE_MODEL_DIR=$(ARTIFACT) SHELFSCORE_DEVICE=$(DEVICE) exec $(BIN)/python -m service
+	@SHELFSCORE_MODEL_DIR=$(ARTIFACT) SHELFSCORE_DEVICE=$(DEVICE) exec $(BIN)/python -m service
 
 lint: .venv/.has-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
 
 test: lint
 	$(BIN)/coverage erase
@@ -64,14 +66,30 @@ train: .venv/.has-training
 	$(BIN)/python -m training all --config $(CONFIG) --data $(DATA) --run $(RUN)
 
 export: .venv/.has-export
-	$(BIN)/python -m export $(RUN) $(ARTIFACT) --data $(DATA)
+	$(BIN)/python -m export run $(RUN) $(ARTIFACT) --data $(DATA) --variants $(VARIANTS)
 
 evaluate: .venv/.has-training
 	$(BIN)/python -m training evaluate --config $(CONFIG) --data $(DATA) --run $(RUN) --url $(URL)
 
-loadtest: .venv/.has-loadtest
+loadtest: .venv/.has-loadtest $(TRAFFIC)
 	$(BIN)/python -m loadtest slo --host $(URL) --rate $(RATE) --duration $(DURATION) --p99-ms $(P99_MS) \
-		--max-error-rate $(MAX_ERROR_RATE)
+		--max-error-rate $(MAX_ERROR_RATE) $(TRAFFIC:%=--traffic %)
+
+# The default model, and a six-layer one whose weights the peer serves too.
+bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(TRAFFIC)
+	$(BIN)/python -m loadtest bench --artifact six-layer=build/bench/six --artifact default=$(ARTIFACT) \
+		--peer-model build/bench/peer --peer-python .venv-peer/bin/python $(TRAFFIC:%=--traffic %) \
+		--json build/bench/result.json --out build/bench/result.md
+
+build/bench/peer/config.json: $(wildcard export/*.py artifact/*.py) | .venv/.has-export
+	$(BIN)/python -m export plain $(BENCH_WEIGHTS) build/bench/six --name six-layer --variants cpu-int8
+	$(BIN)/python -m export peer $(BENCH_WEIGHTS) build/bench/peer
+
+# Real queries with real candidates, where the data are at hand; else loadtest makes traffic up and says so.
+build/traffic.jsonl: $(wildcard loadtest/*.py) | .venv/.has-loadtest
+	@mkdir -p build
+	$(BIN)/python -m loadtest traffic --judgements $(DATA)/chorus_ratings.csv \
+		--catalogue $(DATA)/icecat_products.csv.gz --out $@
 
 # The peer of `make bench`, in an environment of its own: it needs other versions than we do.
 peer: .venv-peer/.done

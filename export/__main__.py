@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.errors import TrainingError
+from training.pretrained import resolve
+
 from .errors import ExportError
 from .from_run import export_run
 from .peers import write_peer
@@ -21,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             variants = tuple(arguments.variants.split(","))
             export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants)
         elif arguments.command == "peer":
-            write_peer(arguments.checkpoint, arguments.out)
+            write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
         else:
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
-            export_plain(arguments.checkpoint, arguments.out, arguments.name, today, variants=variants)
-    except ExportError as error:
+            export_plain(Path(resolve(arguments.checkpoint)), arguments.out, arguments.name, today, variants=variants)
+    except (ExportError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     return 0
@@ -43,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):
-        command.add_argument("checkpoint", type=Path, help="Hugging Face folder of a BERT encoder or cross-encoder")
+        command.add_argument("checkpoint", help="folder of a BERT encoder or cross-encoder, or all-MiniLM-L6-v2")
         command.add_argument("out", type=Path, help="folder to write")
     plain.add_argument("--name", required=True, help="name of the model in the manifest")
     for command in (run, plain):
