@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.token_cache import ENTRY_BYTES, TokenCache
+from service.lru import ENTRY_BYTES
+from service.token_cache import TokenCache
 
 KEYS = st.tuples(st.text(max_size=5), st.none() | st.text(max_size=3))
 

@@ -1,0 +1,62 @@
+"""A cache bounded in bytes, least recently used first out. Knows nothing of what it holds."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+ENTRY_BYTES = 200
+"""What the dictionary and the objects around an entry take, beside its key's text and its value."""
+
+
+class BoundedLru(Generic[K, V]):
+    """Safe to use from several threads.
+
+    Args:
+        max_bytes: bound of all entries together. An entry over a hundredth of it is not kept: one absurd product must
+            not push out a thousand common ones.
+        size_of: estimates what an entry takes in memory, in bytes.
+    """
+
+    def __init__(self, max_bytes: int, size_of: Callable[[K, V], int]) -> None:
+        self._max_bytes = max_bytes
+        self._size_of = size_of
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes_used = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get_many(self, keys: Sequence[K]) -> list[V | None]:
+        """The value under each key, None where there is none."""
+        with self._lock:
+            return [self._get(key) for key in keys]
+
+    def put_many(self, keys: Sequence[K], values: Sequence[V]) -> None:
+        """Stores values under keys that have none, and drops the least recently used entries over the bound."""
+        with self._lock:
+            for key, value in zip(keys, values, strict=True):
+                self._put(key, value)
+            while self.bytes_used > self._max_bytes:
+                _, (_, size) = self._entries.popitem(last=False)
+                self.bytes_used -= size
+
+    def _get(self, key: K) -> V | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def _put(self, key: K, value: V) -> None:
+        if key in self._entries:
+            return
+        size = self._size_of(key, value)
+        if size > self._max_bytes // 100:
+            return
+        self._entries[key] = (value, size)
+        self.bytes_used += size
