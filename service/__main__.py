@@ -1,12 +1,15 @@
 """`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from .settings import pin_library_threads, settings_from_command_line
+from .settings import pin_library_threads, settings_from_command_line, unknown_variables
+
+log = logging.getLogger("service")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,6 +30,10 @@ def main(arguments: Sequence[str]) -> int:
     from .logs import configure_logging
     from .server import bind, serve
 
+    configure_logging(settings.log_format, settings.log_level)
+    # Before anything can fail: the typo may be why it does.
+    if unknown := unknown_variables():
+        log.warning("no setting knows these environment variables: %s", ", ".join(unknown))
     try:
         read_manifest(settings.model_dir)
     except ArtifactError as error:
@@ -39,7 +46,6 @@ def main(arguments: Sequence[str]) -> int:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         _complain(f"cannot listen on {settings.host}:{settings.port}: {reason}")
         return 1
-    configure_logging(settings.log_format, settings.log_level)
     return serve(settings, listener)
 
 

@@ -4,7 +4,8 @@ The only module that touches the environment.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -101,6 +102,18 @@ def settings_from_command_line(arguments: Sequence[str]) -> Settings:
         pydantic.ValidationError: a value that is not allowed.
     """
     return Settings(_cli_parse_args=list(arguments))  # type: ignore[call-arg]
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The environment variables that look like settings and are none, each with the setting it may have meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    found = []
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(ENV_PREFIX)
+        if name != variable.upper() and name not in known:
+            close = get_close_matches(name, known, n=1)
+            found.append(f"{variable} (did you mean {ENV_PREFIX}{close[0]}?)" if close else variable)
+    return found
 
 
 def pin_library_threads() -> None:

@@ -147,6 +147,15 @@ def test_a_wrong_environment_variable_is_one_clear_line():
     assert done.stderr == "service: --device: Input should be 'cpu' or 'cuda'\n"
 
 
+def test_a_variable_that_no_setting_knows_is_one_line_of_warning_even_where_the_start_fails(tmp_path):
+    done = run("--model-dir", tmp_path / "nowhere", SHELFSCORE_MODEL_DIRR="x")
+    assert done.returncode == 1
+    warning, failure = done.stderr.splitlines()
+    assert "WARNING" in warning
+    assert "SHELFSCORE_MODEL_DIRR (did you mean SHELFSCORE_MODEL_DIR?)" in warning
+    assert "cannot serve" in failure
+
+
 @pytest.fixture
 def _logging_as_it_was():
     root = logging.getLogger()

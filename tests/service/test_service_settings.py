@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, pin_library_threads, settings_from_command_line
+from service.settings import Settings, pin_library_threads, settings_from_command_line, unknown_variables
 
 
 def test_the_defaults_are_those_of_the_contract():
@@ -56,6 +56,20 @@ def test_an_unknown_option_is_refused(capsys):
 def test_values_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValidationError):
         Settings(**wrong)
+
+
+def test_variables_that_no_setting_knows_are_named_with_what_they_may_have_meant():
+    environment = {
+        "SHELFSCORE_MAX_PRODUCT": "7",
+        "SHELFSCORE_COLOUR": "red",
+        "SHELFSCORE_PORT": "1",
+        "shelfscore_lanes": "1",
+        "PATH": "/bin",
+    }
+    assert unknown_variables(environment) == [
+        "SHELFSCORE_COLOUR",
+        "SHELFSCORE_MAX_PRODUCT (did you mean SHELFSCORE_MAX_PRODUCTS?)",
+    ]
 
 
 def test_keys_are_not_printed():
