@@ -10,6 +10,7 @@ ServiceError
  |    +-- BodyTooLargeError          413  before or after decompression
  |    +-- UnsupportedMediaError      415  content type or content encoding
  |    +-- InvalidRequestError        422  JSON or a header that breaks the contract
+ |    +-- HeadTooLargeError          431  URL and headers
  |    +-- ClientGoneError            499  nobody reads the answer; only logs and metrics see it
  +-- InternalError                   500  our fault
  +-- UnavailableError                503  carries Retry-After
@@ -103,6 +104,13 @@ class InvalidRequestError(RequestError):
         return self._violations
 
 
+class HeadTooLargeError(RequestError):
+    """URL and headers are over the limit."""
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(f"expected a URL and headers of at most {max_head_bytes} bytes together")
+
+
 class ClientGoneError(RequestError):
     """The caller closed the connection before its answer."""
 
@@ -151,6 +159,7 @@ STATUSES: dict[type[ServiceError], tuple[int, str]] = {
     BodyTooLargeError: (413, "Body too large"),
     UnsupportedMediaError: (415, "Unsupported media type"),
     InvalidRequestError: (422, "Invalid request"),
+    HeadTooLargeError: (431, "Request header fields too large"),
     ClientGoneError: (499, "Client closed request"),
     InternalError: (500, "Internal error"),
     UnavailableError: (503, "Unavailable"),

@@ -7,16 +7,13 @@ import os
 import signal
 import socket
 import threading
-import uuid
 from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .app import create_app
-from .errors import MalformedBodyError
-from .problem import problem_response
+from .protocol import Protocol
 from .runtime import Runtime
 from .settings import Settings
 
@@ -54,18 +51,6 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     if not failed:
         log.info("stopped")
     return 1 if failed else 0
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which answers what is not HTTP with a problem, too."""
-
-    def send_400_response(self, msg: str) -> None:
-        request_id = uuid.uuid4().hex
-        response = problem_response(MalformedBodyError(msg), request_id)
-        headers = [*response.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + bytes(response.body))
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
