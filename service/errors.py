@@ -17,6 +17,7 @@ ServiceError
  |    +-- NotReadyError                   loading, or failed to load
  |    +-- DrainingError                   stopping
  |    +-- OverloadedError                 the queue has no room
+ |         +-- PredictedLateError         it would not be done before its deadline
  +-- DeadlineExceededError           504
 """
 
@@ -144,6 +145,12 @@ class OverloadedError(UnavailableError):
     """The queue has no room."""
 
     reason = "queue_full"
+
+
+class PredictedLateError(OverloadedError):
+    """It would not be done before its deadline, or would make others late."""
+
+    reason = "predicted_late"
 
 
 class DeadlineExceededError(ServiceError):

@@ -1,5 +1,6 @@
 """One admitted request on its way through the lanes: what is known of it so far, and how it ended."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,10 @@ class Job:
         request_id: for the log.
         submitted: when it entered the queue, on the same clock.
         on_finish: called once, from any thread, when the job has ended. It must not block.
+
+    Attributes:
+        predicted_s: seconds from its admission to its end, as admission saw it; 0 where nothing was predicted.
+        spare_s: lane-seconds of later work that may still go ahead of it; below 0 it is predicted to be late.
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class Job:
         self.partial = partial
         self.request_id = request_id
         self.times = StageTimes(submitted)
+        self.predicted_s = 0.0
+        self.spare_s = math.inf
         self.error: Exception | None = None
         self.ended = False
         self._on_finish = on_finish

@@ -12,6 +12,7 @@ LATENCY_S = (
     *(0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0),
 )
 MICRO_BATCH_S = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25)
+RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 COUNTS = (1, 2, 5, 10, 20, 50, 64, 100, 200, 500, 1000)
 
 
@@ -40,6 +41,14 @@ class Metrics:
             "micro_batch_duration_seconds", "Time of a micro-batch in the model.", MICRO_BATCH_S
         )
         self.dropped_units = self._counter("dropped_units", "Units of work dropped before they ran.", "reason")
+        self.prediction_ratio = self._histogram(
+            "admission_prediction_ratio",
+            "Time that an admitted request took to be scored, as a multiple of the time predicted at its admission.",
+            RATIOS,
+        )
+        self.score_cache_lookups = self._counter(
+            "score_cache_lookups", "Products looked up in the score cache.", "result"
+        )
         self.cache_lookups = self._counter("token_cache_lookups", "Products looked up in the token cache.", "result")
 
         self.model_info = self._gauge(

@@ -1,7 +1,8 @@
 """Loads the artifact that the settings name, and proves that it scores as it must before anything is served."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from artifact import Artifact, Manifest, Variant, load_artifact
 from artifact.loading import MANIFEST_FILE
 
+from .cost import CostEstimate
 from .engine import Engine
 from .metrics import Metrics
 from .onnx_engine import EngineError, OnnxEngine, choose_variant
@@ -19,11 +21,12 @@ WARM_UP_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A verified model ready to score."""
+    """A verified model ready to score, and what its work has cost so far."""
 
     manifest: Manifest
     variant: Variant
     engine: Engine
+    cost: CostEstimate = field(default_factory=CostEstimate)
 
     def description(self) -> dict[str, Any]:
         """What GET /models says of it."""
@@ -43,8 +46,9 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     variant = choose_variant(artifact.manifest, settings.model_dir / MANIFEST_FILE, settings.device, settings.precision)
     engine = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
     check_golden_pairs(artifact, variant, engine)
-    _warm_up(artifact, engine, settings.batch_tokens)
-    return Model(artifact.manifest, variant, engine)
+    cost = CostEstimate()
+    _warm_up(artifact, engine, settings.batch_tokens, cost)
+    return Model(artifact.manifest, variant, engine, cost)
 
 
 def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> None:
@@ -72,11 +76,14 @@ def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> 
                 )
 
 
-def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int) -> None:
-    """Runs micro-batches as large as they get, so that the first request pays for no first touch."""
+def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int, cost: CostEstimate) -> None:
+    """Runs micro-batches as large as they get, so that the first request pays for no first touch and has a price."""
     golden = artifact.manifest.golden_pairs[0]
     query: Sequence[np.int64] = engine.prepare_query(golden.query)
     product = engine.prepare_products([golden.product])[0]
     pairs = max(1, budget_tokens // engine.pair_tokens(query, product))
-    for _ in range(WARM_UP_RUNS):
+    for run in range(WARM_UP_RUNS):
+        started = time.monotonic()
         engine.score_pairs([(query, product)] * pairs)
+        if run > 0:
+            cost.pairs.observe(time.monotonic() - started, pairs)

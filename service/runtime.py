@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from artifact import ArtifactError
 
-from .admission import BoundedQueue
+from .admission import BoundedQueue, Every, PredictedTime
 from .errors import DrainingError, NotReadyError, ServiceError
 from .lanes import Lanes
 from .machine import available_cores, process_age_s
 from .metrics import Metrics
 from .model import Model, load_model
 from .onnx_engine import EngineError
+from .score_cache import ScoreCache
 from .scorer import Scorer
 from .settings import Settings
 
@@ -59,7 +60,8 @@ class Runtime:
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
         metrics.watch("queued_units", "Micro-batches and preparations waiting for a lane.", lambda: self.lanes.waiting)
-        metrics.watch("queued_products", "Products admitted and not yet answered.", self._queued_products)
+        metrics.watch("queued_products", "Products admitted and not yet scored.", self._queued_products)
+        metrics.watch("product_cost_seconds", "Lane-seconds per product, as admission estimates them.", self._cost_s)
         metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
 
     def start(self) -> None:
@@ -124,14 +126,7 @@ class Runtime:
             log.exception("cannot serve")
             self._fail(type(error).__name__)
             return
-        self._scorer = Scorer(
-            model.engine,
-            self.lanes,
-            BoundedQueue(self.settings.max_queued_products),
-            budget_tokens=self.settings.batch_tokens,
-            clock=self.clock,
-            metrics=self.metrics,
-        )
+        self._scorer = self._scorer_of(model)
         self.model = model
         manifest = model.manifest
         self.metrics.model_info.labels(manifest.name, manifest.version, manifest.architecture, model.variant.name).set(
@@ -149,9 +144,28 @@ class Runtime:
         }
         log.info("ready", extra={"fields": fields})
 
+    def _scorer_of(self, model: Model) -> Scorer:
+        settings, lanes = self.settings, self.lanes.count
+        bound = BoundedQueue(settings.max_queued_products, model.cost, lanes)
+        fields = [field.name for field in model.manifest.template.fields]
+        cache_bytes = settings.score_cache_bytes
+        return Scorer(
+            model.engine,
+            self.lanes,
+            Every((bound, PredictedTime(model.cost, lanes))),
+            budget_tokens=settings.batch_tokens,
+            clock=self.clock,
+            metrics=self.metrics,
+            cost=model.cost,
+            cache=ScoreCache(cache_bytes, fields, self.metrics) if cache_bytes else None,
+        )
+
     def _fail(self, reason: str) -> None:
         self._failure = reason
         self._on_failure()
+
+    def _cost_s(self) -> float:
+        return self.model.cost.product_s if self.model is not None else 0.0
 
     def _queued_products(self) -> int:
         return self._scorer.queued_products if self._scorer is not None else 0

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     token_cache_bytes: int = Field(
         default=32 * 1024 * 1024, ge=0, description="memory for the token ids of products already seen; 0 is off"
     )
+    score_cache_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="memory for the scores of pairs already seen; 0 is off, the default, since it pays only where the "
+        "same query meets the same products again",
+    )
     drain_timeout_ms: int = Field(
         default=10_000, ge=0, description="longest wait, after SIGTERM, for requests in work to finish"
     )

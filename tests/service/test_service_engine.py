@@ -151,6 +151,11 @@ def test_a_loaded_model_describes_itself(tiny_artifact):
     assert len(GOLDEN) == len(model.manifest.golden_pairs)
 
 
+def test_a_loaded_model_knows_from_its_warm_up_what_a_pair_costs(tiny_artifact):
+    cost = load_model(Settings(model_dir=tiny_artifact), Metrics()).cost
+    assert 0 < cost.pairs.product_s < cost.pairs.unit_s < 5
+
+
 def test_serving_modules_never_import_torch():
     import service.server  # noqa: F401
 

@@ -5,10 +5,12 @@ import threading
 import pytest
 
 from service.admission import BoundedQueue
+from service.cost import CostEstimate
 from service.errors import ClientGoneError, DeadlineExceededError, DrainingError, InternalError, OverloadedError
 from service.lanes import STALL_S, Lanes
 from service.metrics import Metrics
-from service.scorer import PREPARE_PRODUCTS, Scorer
+from service.preparation import PREPARE_PRODUCTS
+from service.scorer import Scorer
 
 from .serving import FakeEngine, GatedEngine
 
@@ -29,7 +31,13 @@ class Bench:
         self.metrics = Metrics()
         self.lanes = Lanes(lanes, self.clock, self.metrics)
         self.scorer = Scorer(
-            engine, self.lanes, BoundedQueue(room), budget_tokens=64, clock=self.clock, metrics=self.metrics
+            engine,
+            self.lanes,
+            BoundedQueue(room),
+            budget_tokens=64,
+            clock=self.clock,
+            metrics=self.metrics,
+            cost=CostEstimate(),
         )
         if start:
             self.lanes.start()
@@ -148,6 +156,14 @@ def test_a_deadline_that_has_passed_is_refused_at_once(bench):
     made = bench(FakeEngine())
     with pytest.raises(DeadlineExceededError):
         made.submit("1", deadline=100.0)
+    assert made.scorer.queued_products == 0
+
+
+def test_a_partial_answer_whose_deadline_has_passed_is_empty_and_takes_no_lane(bench):
+    made = bench(FakeEngine())
+    job, ended = made.submit("1", deadline=100.0, partial=True)
+    assert ended.is_set()
+    assert not job.results()[1].any()
     assert made.scorer.queued_products == 0
 
 
