@@ -60,7 +60,8 @@ test: lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
-	$(BIN)/coverage report --include='artifact/*,service/*' --fail-under=90 > /dev/null
+	$(BIN)/coverage report --include='artifact/*' --fail-under=90 > /dev/null
+	$(BIN)/coverage report --include='service/*' --fail-under=90 > /dev/null
 
 train: .venv/.has-training
 	$(BIN)/python -m training all --config $(CONFIG) --data $(DATA) --run $(RUN)
