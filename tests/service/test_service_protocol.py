@@ -1,4 +1,4 @@
-"""The bound on a request's head, over bare connections."""
+"""The bound on what the parser keeps, and upgrades that are offered, over bare connections."""
 
 import contextlib
 
@@ -59,3 +59,43 @@ def test_bodies_do_not_count_as_heads(service):
         for _ in range(3):
             raw.sendall(whole)
             assert raw.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nx-endless: ", b"5;"], ids=["trailer", "chunk extension"])
+def test_a_chunked_body_cannot_make_the_parser_keep_more_than_a_head(service, endless):
+    head = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    with contextlib.closing(service.raw()) as raw:
+        raw.sendall(head + endless)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(4000):
+                raw.sendall(b"x" * 16_384)
+            pytest.fail("the server went on reading")
+    assert service.score("usb").status_code == 200
+
+
+@pytest.mark.parametrize("offered", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_an_offer_to_upgrade_is_declined_and_its_body_is_read(service, offered, framing, size):
+    head = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: %b\r\nhttp2-settings: AAMAAABk\r\n" % offered
+    if framing == "length":
+        body = b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    else:
+        body = b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n\r\n"
+    for request in (head + offer + body, head + offer + body + head + body):
+        with contextlib.closing(service.raw()) as raw:
+            for start in range(0, len(request), size):
+                raw.sendall(request[start : start + size])
+            answers = b""
+            while answers.count(b'"complete"') < request.count(b"POST"):
+                piece = raw.recv(65536)
+                assert piece, answers
+                answers += piece
+            assert answers.count(b"HTTP/1.1 200 ") == request.count(b"POST")
+
+
+def test_an_offer_to_upgrade_without_a_body_is_answered_as_if_it_were_none(service):
+    head = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+    assert answer_to(service, head).startswith(b"HTTP/1.1 200 ")
+    assert answer_to(service, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
