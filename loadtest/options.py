@@ -2,12 +2,15 @@
 
 import argparse
 import math
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from .errors import LoadtestError
 from .measure import Objective
+
+_HEADER = re.compile(r" *[A-Za-z0-9!#$%&'*+.^_`|~-]+ *:[ -~]*")
 
 
 def _option(flag: str, kind: type, default: Any, text: str, metavar: str | None = None) -> Any:
@@ -50,8 +53,10 @@ class RunOptions:
             if isinstance(value, float) and value < 0:
                 raise LoadtestError(f"{flag}: expected 0 or more, found {value}")
         for header in self.header:
-            if not header.partition(":")[0].strip() or ":" not in header:
-                raise LoadtestError(f"--header: expected 'NAME: VALUE', found {header!r}")
+            if not _HEADER.fullmatch(header):
+                raise LoadtestError(f"--header: expected 'NAME: VALUE' in plain ASCII, found {header!r}")
+        if self.deadline_ms != int(self.deadline_ms):
+            raise LoadtestError(f"--deadline-ms: expected whole milliseconds, found {self.deadline_ms:g}")
 
     @classmethod
     def of(cls, parsed: argparse.Namespace) -> Self:
@@ -89,7 +94,7 @@ class RunOptions:
             name, _, value = header.partition(":")
             headers[name.strip().lower()] = value.strip()
         if self.deadline_ms:
-            headers["x-request-timeout-ms"] = f"{self.deadline_ms:g}"
+            headers["x-request-timeout-ms"] = str(int(self.deadline_ms))
         return headers
 
 

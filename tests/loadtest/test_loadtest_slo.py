@@ -191,6 +191,10 @@ def test_the_generator_may_lag_by_a_fifth_of_the_objective():
     assert RunOptions(p99_ms=50, max_lag_ms=0).objective.max_lag_ms == 0
 
 
+def test_a_long_deadline_is_sent_in_digits():
+    assert RunOptions(deadline_ms=1_234_567).headers == {"x-request-timeout-ms": "1234567"}
+
+
 def test_the_command_line_carries_every_option():
     options = RunOptions(rate=7.25, max_lag_ms=3, header=("a: b", "c: d e"), traffic="some file", deadline_ms=40)
     parser = argparse.ArgumentParser()
@@ -206,6 +210,9 @@ def test_the_command_line_carries_every_option():
         ("--duration=nan", "--duration: expected a finite number"),
         ("--warmup=-1", "--warmup: expected 0 or more"),
         ("--header=nonsense", "--header: expected 'NAME: VALUE'"),
+        ("--header=näme: value", "--header: expected 'NAME: VALUE' in plain ASCII"),
+        ("--header=name: value\nother: value", "--header: expected 'NAME: VALUE' in plain ASCII"),
+        ("--deadline-ms=1.5", "--deadline-ms: expected whole milliseconds"),
     ],
 )
 def test_impossible_options_are_one_line_and_exit_2(slo, option, complaint):
