@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         log.warning("no setting knows these environment variables: %s", ", ".join(unknown))
     try:
         read_manifest(settings.model_dir)
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         _complain(f"cannot serve: {error}")
         return 1
     try:
@@ -46,7 +48,15 @@ def main(arguments: Sequence[str]) -> int:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         _complain(f"cannot listen on {settings.host}:{settings.port}: {reason}")
         return 1
+    except UnicodeError:
+        _complain(f"cannot listen on {settings.host}:{settings.port}: not a host name")
+        return 1
     return serve(settings, listener)
+
+
+def _stop_before_serving(*_: object) -> NoReturn:
+    """Nothing is in work yet. Without a handler, the first process of a container would not hear the signal at all."""
+    sys.exit(0)
 
 
 def _complain(message: str) -> None:
@@ -54,4 +64,5 @@ def _complain(message: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_before_serving)
     sys.exit(main(sys.argv[1:]))

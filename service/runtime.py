@@ -118,7 +118,7 @@ class Runtime:
         started = self.clock()
         try:
             model = await asyncio.to_thread(self._load, self.settings, self.metrics)
-        except (ArtifactError, EngineError) as error:
+        except (ArtifactError, EngineError, OSError) as error:
             log.error("cannot serve: %s", error)
             self._fail(str(error))
             return

@@ -126,6 +126,33 @@ def test_a_damaged_model_is_one_clear_line(tiny_artifact, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "tokenizer.json"])
+def test_a_file_that_cannot_be_read_is_one_clear_line(tiny_artifact, tmp_path, file):
+    for each in tiny_artifact.iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    (tmp_path / file).unlink()
+    # Not by its permissions: the tests may run as root, who reads everything.
+    (tmp_path / file).mkdir()
+    done = run("--model-dir", tmp_path, "--port", free_port())
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "cannot serve" in line]
+    assert file in line
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_before_it_serves_ends_it_cleanly(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    command = [sys.executable, "-m", "service", "--model-dir", str(tmp_path), "--port", str(free_port())]
+    with (
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child,
+        # Opens once the child has begun to read.
+        (tmp_path / "manifest.json").open("w"),
+    ):
+        child.send_signal(signal.SIGTERM)
+        _, log = child.communicate(timeout=60)
+    assert (child.returncode, log) == (0, "")
+
+
 def test_a_port_in_use_is_one_clear_line(tiny_artifact):
     listener, port = bind_free()
     with listener:
@@ -193,6 +220,7 @@ def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, 
     assert "tokenizer.json: expected sha256" in capfd.readouterr().err
     assert main(["--model-dir", str(tmp_path / "none")]) == 1
     assert main(["--model-dir", str(tiny_artifact), "--host", "no.such.host.invalid"]) == 1
+    assert main(["--model-dir", str(tiny_artifact), "--host", "label" * 20]) == 1
     assert main(["--port", "none"]) == 2
     listener, port = bind_free()
     with listener:
