@@ -1,9 +1,12 @@
 """The request and answer of POST /score, and the problem that stands for every error. Validates bytes directly."""
 
-from typing import Annotated, NotRequired
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Annotated, Any, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic.config import JsonDict
+from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from artifact import PRODUCT_FIELDS
@@ -41,7 +44,11 @@ Query = Annotated[
 class ProductInput(TypedDict):
     """A candidate product. Fields that the model's template does not read are accepted and ignored."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+    # Unknown fields are refused by parse_score_request: pydantic makes an error of each, and a body has room for so
+    # many that this takes half a second and 300 MB.
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        extra="allow", strict=True, json_schema_extra={"additionalProperties": False}
+    )
 
     title: Annotated[str, Field(description="May be empty, and as long as the body's limit lets it.")]
     id: NotRequired[Annotated[Text | None, Field(description="For the caller alone; need not be unique.")]]
@@ -56,7 +63,10 @@ class ScoreRequest(BaseModel):
     """One query and its candidate products."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra={"examples": [EXAMPLE_REQUEST]}
+        extra="allow",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={"examples": [EXAMPLE_REQUEST], "additionalProperties": False},
     )
 
     query: Query
@@ -123,15 +133,36 @@ def parse_score_request(model: type[ScoreRequest], body: bytes) -> ScoreRequest:
         MalformedBodyError: not JSON; lone surrogates and nesting beyond all reason are not JSON either.
         InvalidRequestError: JSON that breaks the schema.
     """
+    violations: list[Violation] = []
     try:
-        return model.model_validate_json(body)
+        request = model.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
-        raise MalformedBodyError(found[0]["msg"])
-    raise InvalidRequestError(
-        [Violation(each["msg"], pointer=_pointer(each["loc"])) for each in found[:MAX_VIOLATIONS]]
-    )
+        if found[0]["type"] == "json_invalid":
+            raise MalformedBodyError(found[0]["msg"]) from None
+        violations = [Violation(each["msg"], pointer=_pointer(each["loc"])) for each in found[:MAX_VIOLATIONS]]
+        unknown = _unknown_fields(from_json(body))
+    else:
+        unknown = _unknown_fields({**(request.model_extra or {}), "products": request.products})
+    violations += [Violation("Extra inputs are not permitted", pointer=_pointer(where)) for where in unknown]
+    if violations:
+        raise InvalidRequestError(violations[:MAX_VIOLATIONS])
+    return request
+
+
+def _unknown_fields(body: object) -> Iterable[tuple[int | str, ...]]:
+    """Where the first unknown fields are, in a body of whatever shape."""
+    return islice(_all_unknown_fields(body), MAX_VIOLATIONS)
+
+
+def _all_unknown_fields(body: object) -> Iterator[tuple[int | str, ...]]:
+    if not isinstance(body, Mapping):
+        return
+    yield from ((name,) for name in body if name not in ScoreRequest.model_fields)
+    products: Any = body.get("products")
+    for index, product in enumerate(products if isinstance(products, list) else ()):
+        if isinstance(product, Mapping) and not product.keys() <= PRODUCT_KEYS:
+            yield from (("products", index, name) for name in product if name not in PRODUCT_KEYS)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
@@ -139,4 +170,5 @@ def _pointer(location: tuple[int | str, ...]) -> str:
     return "".join(f"/{part}" for part in parts)[:MAX_POINTER_CHARS]
 
 
-assert set(ProductInput.__annotations__) == {"id", *PRODUCT_FIELDS}
+PRODUCT_KEYS = frozenset(ProductInput.__annotations__)
+assert {"id", *PRODUCT_FIELDS} == PRODUCT_KEYS

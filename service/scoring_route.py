@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from email.message import Message
 from typing import cast
 
 import numpy as np
@@ -151,9 +152,11 @@ async def _end_when_gone(job: Job, receive: Receive) -> None:
 
 
 def _check_content_type(request: Request) -> None:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.partition("charset=")[2].strip().strip('"').lower()
-    if media_type.strip().lower() != "application/json" or charset not in ("", "utf-8", "utf8"):
+    content = Message()
+    content["content-type"] = request.headers.get("content-type", "")
+    charset = content.get_content_charset("utf-8")
+    # Without a sound type, Message answers text/plain.
+    if content.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
         raise UnsupportedMediaError("expected content-type: application/json, in UTF-8")
 
 

@@ -5,6 +5,9 @@ import socket
 
 import pytest
 
+from service.errors import InvalidRequestError
+from service.schemas import parse_score_request, score_request_model
+
 from .serving import FakeEngine, GatedEngine, loader_of
 
 JSON = {"content-type": "application/json"}
@@ -116,6 +119,31 @@ def test_422_lists_no_more_violations_than_a_person_reads(service):
     assert len(is_problem(answer, 422)["errors"]) == 20
 
 
+@pytest.mark.parametrize(
+    ("body", "first"),
+    [
+        ({**ONE, **{f"f{i}": 1 for i in range(30_000)}}, "/f0"),
+        ({"query": "usb", "products": [{"title": "x", **{f"f{i}": 1 for i in range(30_000)}}]}, "/products/0/f0"),
+        ({"query": "usb", "products": [{"titel": "x"}]}, "/products/0/title"),
+    ],
+    ids=["request", "product", "misspelt"],
+)
+def test_422_for_unknown_fields_however_many(service, body, first):
+    errors = is_problem(service.client.post("/score", json=body), 422)["errors"]
+    assert errors[0]["pointer"] == first
+    assert len(errors) <= 20
+    if first.endswith("/title"):
+        assert [each["pointer"] for each in errors] == [first, "/products/0/titel"]
+
+
+def test_pydantic_makes_no_error_of_each_unknown_field():
+    """They cost a kilobyte each, and a body has room for 400,000."""
+    body = b'{"query": "usb", "a": 1, "products": [{"title": "x", "b": 1}]}'
+    assert score_request_model(10).model_validate_json(body)
+    with pytest.raises(InvalidRequestError):
+        parse_score_request(score_request_model(10), body)
+
+
 def test_422_does_not_repeat_a_huge_field_name(service):
     answer = service.client.post("/score", json=ONE | {"x" * 100_000: 1})
     assert len(answer.content) < 1000
@@ -130,14 +158,21 @@ def test_422_for_a_timeout_header_that_is_no_number_of_milliseconds(service, hea
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"]
+    "content_type",
+    [
+        *(None, "", "text/plain", "application/x-www-form-urlencoded", "application/json, text/plain", "json"),
+        *("application/json; charset=latin-1", "application/json; Charset=latin-1"),
+    ],
 )
 def test_415_for_another_content_type(service, content_type):
     headers = {} if content_type is None else {"content-type": content_type}
     is_problem(service.client.post("/score", content=json.dumps(ONE), headers=headers), 415)
 
 
-@pytest.mark.parametrize("content_type", ["application/json", 'Application/JSON; charset="UTF-8"'])
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", 'Application/JSON; charset="UTF-8"', "application/json; charset=utf-8; profile=x"],
+)
 def test_json_by_any_of_its_names_is_taken(service, content_type):
     answer = service.client.post("/score", content=json.dumps(ONE), headers={"content-type": content_type})
     assert answer.status_code == 200

@@ -183,6 +183,8 @@ def test_openapi_documents_the_contract_with_examples(service):
     assert schemas["ScoreRequest"]["properties"]["products"]["maxItems"] == 1000
     assert schemas["ScoreRequest"]["examples"]
     assert schemas["ProductInput"]["required"] == ["title"]
+    assert not schemas["ScoreRequest"]["additionalProperties"]
+    assert not schemas["ProductInput"]["additionalProperties"]
     for path in ("/health/live", "/health/ready", "/metrics", "/models"):
         assert path in document["paths"]
     assert _references(document) <= {f"#/components/schemas/{name}" for name in schemas}
