@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,22 +38,37 @@ def read_rows(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, st
     """Yields (line number, row) of a CSV or CSV.gz file with a header that holds `columns`.
 
     Raises:
-        TrainingError: the file is missing, is not UTF-8 CSV, lacks a column, or a row is shorter than the header.
+        TrainingError: the file is missing, is not UTF-8 CSV, lacks a column, or a row is not as long as the header.
     """
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            missing = columns - set(reader.fieldnames or ())
-            if missing:
-                raise TrainingError(f"{path}: expected columns {sorted(missing)}, found {reader.fieldnames}")
-            for row in reader:
-                if None in row.values():
-                    raise TrainingError(f"{path}, line {reader.line_num}: fewer values than the header has columns")
-                yield reader.line_num, row
+        # utf-8-sig: spreadsheets write a byte order mark before the header
+        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+            yield from _rows(path, csv.DictReader(file, strict=True), columns)
     except FileNotFoundError:
         raise TrainingError(f"{path}: no such file; --data names the folder that holds it") from None
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
-        raise TrainingError(f"{path}: expected CSV in UTF-8: {error}") from error
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path}: expected CSV in UTF-8: {error}; save it as UTF-8") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise TrainingError(f"{path}: expected CSV in UTF-8 in a whole gzip file: {error}") from error
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _rows(path: Path, reader: "csv.DictReader[str]", columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        missing = columns - set(reader.fieldnames or ())
+        if missing:
+            one = len(reader.fieldnames or ()) == 1
+            hint = "; values are separated by commas" if one else ""
+            raise TrainingError(f"{path}: expected columns {sorted(missing)}, found {reader.fieldnames}{hint}")
+        for row in reader:
+            if None in row.values() or None in row:
+                fewer = "fewer" if None in row.values() else "more"
+                raise TrainingError(f"{path}, line {reader.line_num}: {fewer} values than the header has columns")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise TrainingError(f"{path}, after line {reader.line_num}: expected CSV in UTF-8: {error}") from error
 
 
 def read_catalogue(folder: Path, source: Catalogue) -> list[tuple[str, dict[str, str]]]:
@@ -86,7 +102,10 @@ def read_judgements(folder: Path, data: Data, source: Judgements) -> list[Judged
         grade = row[source.grade].strip()
         if grade not in source.targets:
             raise TrainingError(f"{path}, line {line}: grade {grade!r} is not one of {list(source.targets)}")
-        split = row[source.split] if source.split else split_of(row[source.query], source.test_share)
+        query = row[source.query].strip()
+        if not query:
+            raise TrainingError(f"{path}, line {line}: expected a query, found none")
+        split = row[source.split].strip() if source.split else split_of(query, source.test_share)
         if split not in ("train", "test"):
             raise TrainingError(f"{path}, line {line}: split {split!r}: expected train or test")
         if source.catalogue is None:
@@ -95,15 +114,20 @@ def read_judgements(folder: Path, data: Data, source: Judgements) -> list[Judged
             product = products[product_id]
         else:
             raise TrainingError(f"{path}, line {line}: product {product_id!r} is not in catalogue {source.catalogue}")
-        query = row[source.query].strip()
         pairs.append(JudgedPair(query, product, grade, source.targets[grade], source.name, split))
     refuse_leakage(path, pairs)
     return pairs
 
 
 def read_all_judgements(folder: Path, data: Data) -> list[JudgedPair]:
-    """The judged pairs of every source."""
-    return [pair for source in data.judgements for pair in read_judgements(folder, data, source)]
+    """The judged pairs of every source.
+
+    Raises:
+        TrainingError: as `read_judgements`; or a query stands in train of one source and in test of another.
+    """
+    pairs = [pair for source in data.judgements for pair in read_judgements(folder, data, source)]
+    refuse_leakage(folder, pairs)
+    return pairs
 
 
 def split_of(query: str, test_share: float) -> str:
@@ -126,7 +150,12 @@ def _catalogue_by_id(folder: Path, data: Data, source: Judgements) -> dict[str, 
     catalogue = next((c for c in data.catalogues if c.name == source.catalogue), None)
     if catalogue is None or catalogue.id is None:
         raise TrainingError(f"judgements {source.name}: expected a catalogue {source.catalogue!r} with an `id` column")
-    return dict(read_catalogue(folder, catalogue))
+    products: dict[str, dict[str, str]] = {}
+    for product_id, product in read_catalogue(folder, catalogue):
+        if products.setdefault(product_id, product) != product:
+            path = folder / catalogue.file
+            raise TrainingError(f"{path}: two different products have the id {product_id!r}: give each its own")
+    return products
 
 
 def _product(row: Mapping[str, str], columns: Mapping[ProductField, str]) -> dict[str, str]:
