@@ -2,7 +2,10 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
+
+from artifact import ArtifactError
 
 from .config import Config, read_config
 from .errors import TrainingError
@@ -19,8 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
             _evaluate(options, config)
         else:
             _train(options, config)
-    except TrainingError as error:
+    except (TrainingError, ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; the same command goes on once that is mended", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -46,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace, config: Config) -> None:
     from . import label, mine, student, teacher
-    from .runs import open_run
+    from .cross_encoder import check_models
+    from .runs import commit, open_run
 
     stages = {
         "teacher": teacher.train_teacher,
@@ -54,11 +61,18 @@ def _train(options: argparse.Namespace, config: Config) -> None:
         "label": label.label,
         "student": student.train_student,
     }
+    check_models(config)
     run = open_run(options.run, config, options.data)
-    for name in stages if options.stage == "all" else [options.stage]:
-        with run.timed(name):
-            stages[name](run)
-        print(f"{name}: done, in {run.folder}")
+    code = commit()
+    with run.locked():
+        for name in stages if options.stage == "all" else [options.stage]:
+            start, worked = time.monotonic(), True
+            try:
+                worked = stages[name](run)
+            finally:
+                if worked:
+                    run.note(name, time.monotonic() - start, code)
+            print(f"{name}: done, in {run.folder}")
 
 
 def _evaluate(options: argparse.Namespace, config: Config) -> None:

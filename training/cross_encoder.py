@@ -7,16 +7,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from artifact import InputTemplate, PairTokenizer, Product
 from artifact.tokenisation import TokenIds
 
-from .config import Precision
+from .config import Config, Precision
 from .device import autocast, pick_device
 from .errors import TrainingError
 from .pretrained import TOKENIZER_FILE, load, pair_tokenizer
+from .runs import write_json
 
 TEMPLATE_FILE = "template.json"
 EncodedPair = tuple[TokenIds, TokenIds]
@@ -54,7 +57,9 @@ class CrossEncoder(nn.Module):
             TrainingError: the model cannot be loaded, or has no such layers.
         """
         tokenizer = pair_tokenizer(model, template, work_folder)
-        classifier = load(AutoModelForSequenceClassification, model, num_labels=1, attn_implementation=_attention())
+        options = {"num_labels": 1, "attn_implementation": _attention()}
+        # A head with other outputs than one is passed over: it becomes zeros anyway.
+        classifier = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **options)
         if layers:
             _keep_layers(model, classifier, layers)
         head = classifier.classifier if isinstance(getattr(classifier, "classifier", None), nn.Linear) else None
@@ -69,15 +74,18 @@ class CrossEncoder(nn.Module):
         path = folder / TEMPLATE_FILE
         if not path.exists():
             raise TrainingError(f"{folder}: expected a checkpoint of a finished stage, found no {TEMPLATE_FILE}")
-        template = InputTemplate.model_validate_json(path.read_text())
+        template = read_template(path)
         classifier = load(AutoModelForSequenceClassification, str(folder), attn_implementation=_attention())
         return cls(classifier, PairTokenizer(folder / TOKENIZER_FILE, template), folder / TOKENIZER_FILE)
 
     def save(self, folder: Path) -> None:
-        """Writes the checkpoint folder."""
-        self.model.save_pretrained(folder)
+        """Writes the checkpoint folder; the template comes last and whole, so that where it stands all of it does."""
+        try:
+            self.model.save_pretrained(folder)
+        except SafetensorError as error:
+            raise TrainingError(f"{folder}: cannot write the weights: {error}") from error
         (folder / TOKENIZER_FILE).write_bytes(self.tokenizer_path.read_bytes())
-        (folder / TEMPLATE_FILE).write_text(self.tokenizer.template.model_dump_json(indent=1))
+        write_json(folder / TEMPLATE_FILE, self.tokenizer.template.model_dump(mode="json"))
 
     def drop_nothing(self) -> None:
         """Turns every dropout off."""
@@ -113,6 +121,45 @@ class CrossEncoder(nn.Module):
         with autocast(pick_device(), precision):
             logits: NDArray[np.float32] = self(self.encode(pairs), chunk=64).cpu().numpy()
         return logits
+
+
+def read_template(path: Path) -> InputTemplate:
+    """The input template of a checkpoint.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    try:
+        return InputTemplate.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise TrainingError(f"{path}: damaged; delete its folder and run its stage again") from error
+
+
+def check_models(config: Config) -> None:
+    """Refuses, before any work, models that a later stage could not train.
+
+    Raises:
+        TrainingError: naming the model and what is expected of it.
+    """
+    load(AutoConfig, config.encoder)
+    teacher, student = config.teacher, config.student
+    _check_model(teacher.model, teacher.template)
+    layers = _check_model(student.init, student.template)
+    if max(student.layers) >= layers:
+        raise TrainingError(f"{student.init}: has {layers} layers, the configuration picks {list(student.layers)}")
+
+
+def _check_model(model: str, template: InputTemplate) -> int:
+    """The number of layers of a BERT model that has positions for the template's pairs."""
+    found = load(AutoConfig, model)
+    if found.model_type != "bert":
+        raise TrainingError(f"{model}: expected a BERT encoder, found {found.model_type}")
+    if template.max_tokens > found.max_position_embeddings:
+        raise TrainingError(
+            f"{model}: has {found.max_position_embeddings} positions, its template allows pairs of "
+            f"{template.max_tokens} tokens: lower max_tokens"
+        )
+    return int(found.num_hidden_layers)
 
 
 def _attention() -> str:

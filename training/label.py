@@ -11,35 +11,47 @@ from tqdm import tqdm
 from artifact import Product
 
 from .errors import TrainingError
-from .mine import DONE_FILE
+from .mine import mined_shards
 from .runs import Run
-from .tables import CandidateList, read_shard, shards, write_shard
+from .tables import CandidateList, read_shard, write_shard
 from .teacher import fit_similarity, read_teacher, similarity_of
 
 Labeller = Callable[[Sequence[tuple[str, Product]]], NDArray[np.float32]]
 
 
-def label(run: Run) -> None:
-    """Labels what the student's stages ask for, by similarity and by the teacher."""
-    if not (run.mined / DONE_FILE).exists():
-        raise TrainingError(f"{run.folder}: has no mined lists; run the stage `mine` first")
-    wanted: dict[str, int] = {}
-    present = shards(run.mined)
-    for stage in run.config.student.stages:
-        lists = stage.max_lists
-        needed = len(present) if lists is None else -(-lists // run.config.mining.lists_per_shard)
-        wanted[stage.labels] = max(wanted.get(stage.labels, 0), min(needed, len(present)))
-    todo = {
-        labels: [path for path in present[:count] if not (run.labelled(labels) / path.name).exists()]
-        for labels, count in wanted.items()
-    }
+def label(run: Run) -> bool:
+    """Labels what the student's stages ask for, by similarity and by the teacher.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    todo = unlabelled(run)
     if not any(todo.values()):
-        return
+        return False
     similarity = similarity_of(run)
     if todo.get("similarity"):
         label_shards(fit_similarity(run, similarity), todo["similarity"], run.labelled("similarity"), "similarity")
     if todo.get("teacher"):
         label_shards(read_teacher(run, similarity), todo["teacher"], run.labelled("teacher"), "teacher")
+    return True
+
+
+def unlabelled(run: Run) -> dict[str, list[Path]]:
+    """The mined shards that the student's stages need and that are not labelled yet, by kind of labels.
+
+    Raises:
+        TrainingError: mining is not finished.
+    """
+    wanted: dict[str, int] = {}
+    present = mined_shards(run)
+    for stage in run.config.student.stages:
+        lists = stage.max_lists
+        needed = len(present) if lists is None else -(-lists // run.config.mining.lists_per_shard)
+        wanted[stage.labels] = max(wanted.get(stage.labels, 0), min(needed, len(present)))
+    return {
+        labels: [path for path in present[:count] if not (run.labelled(labels) / path.name).exists()]
+        for labels, count in wanted.items()
+    }
 
 
 def label_shards(labeller: Labeller, paths: Sequence[Path], folder: Path, name: str) -> None:

@@ -1,5 +1,7 @@
 """Where a run's student comes from, in the manifest's words."""
 
+from typing import Any
+
 from artifact import DataSet, Lineage
 
 from .data import read_all_judgements, read_catalogue, read_queries
@@ -36,11 +38,20 @@ def lineage(run: Run) -> Lineage:
         student_init=f"{config.student.init}, layers {', '.join(map(str, config.student.layers))}",
         loss=f"margin loss plus {config.student.pointwise_weight:g} times pointwise; labels: {stages}",
         seed=facts["seed"],
-        commit=facts["commit"],
+        commit=_commit(facts),
         created=facts["created"],
         data_sets=tuple(data_sets),
         durations_s=facts["durations_s"],
     )
+
+
+def _commit(facts: dict[str, Any]) -> str | None:
+    """The commit of all stages, or each stage's where they differ."""
+    commits = facts.get("commits") or {"all": facts.get("commit")}
+    if len(set(commits.values())) == 1:
+        one: str | None = next(iter(commits.values()))
+        return one
+    return ", ".join(f"{stage} {commit or 'unknown'}" for stage, commit in commits.items())
 
 
 def _pairs(run: Run, labels: str, max_lists: int | None) -> int:

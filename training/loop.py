@@ -4,6 +4,7 @@ A step's batch is a function of its number, so that a run which was killed goes 
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from tqdm import tqdm
 
 from .config import Optimisation
 from .device import autocast, pick_device
+from .errors import TrainingError
+from .runs import replacing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 METRICS_FILE = "metrics.jsonl"
@@ -40,6 +43,9 @@ def fit(
         seed: of dropout; with the step number it gives each step its own random state.
         label: shown beside the progress bar.
         clock: seconds, monotonic.
+
+    Raises:
+        TrainingError: a gradient is not finite, or a checkpoint is damaged or cannot be written.
     """
     device = pick_device()
     model.to(device).train()
@@ -49,6 +55,7 @@ def fit(
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     folder.mkdir(parents=True, exist_ok=True)
     start = _resume(folder, model, optimiser)
+    _forget_after(folder / METRICS_FILE, start)
     saved_at = clock()
     with (
         tqdm(total=steps, initial=start, desc=label, unit="step", mininterval=2, dynamic_ncols=True) as progress,
@@ -63,7 +70,9 @@ def fit(
                 loss = step_loss(step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_([*decayed, *plain], settings.max_gradient_norm, error_if_nonfinite=True)
+            norm = nn.utils.clip_grad_norm_([*decayed, *plain], settings.max_gradient_norm)
+            if not torch.isfinite(norm):
+                raise TrainingError(f"{label}, step {step}: the gradient is not finite; lower the learning rate")
             optimiser.step()
             progress.update()
             if step % 20 == 0 or step == steps - 1:
@@ -88,15 +97,39 @@ def _resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) ->
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+    except Exception as error:  # the library raises many types
+        raise TrainingError(f"{path}: damaged; delete it to start the stage again") from error
+
+
+def _forget_after(path: Path, start: int) -> None:
+    """Drops the records of steps that a resumed run is going to do again."""
+    if path.exists():
+        records = [line for line in path.read_text().splitlines() if _step_of(line) < start]
+        with replacing(path) as new:
+            new.write_text("".join(f"{line}\n" for line in records))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:  # a kill cut the line short
+        return math.inf
 
 
 def _save(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
     """Atomic: a kill or a full disk leaves the checkpoint before."""
     path = folder / CHECKPOINT_FILE
-    new = path.with_suffix(".new")
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, new)
-    new.replace(path)
+    try:
+        with replacing(path) as new:
+            torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, new)
+    except RuntimeError as error:  # what the library makes of a full disk
+        raise TrainingError(f"{path}: cannot be written, is the disk full? {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,10 +1,12 @@
 """Candidate lists for unlabelled queries: by BM25, by the sentence encoder, from its middle ranks, at random.
 
-Test queries are kept out, and so are the products that only test rows of judgements name.
+Test queries are kept out, and of judgements that carry their products, the products that only test rows hold. A
+catalogue is taken whole: what is tested on it is new queries, not new products.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import bm25s
 import numpy as np
@@ -14,9 +16,9 @@ from tqdm import tqdm
 from .config import Pool
 from .data import JudgedPair, normalise_query, read_all_judgements, read_catalogue, read_queries
 from .errors import TrainingError
-from .runs import Run, write_json
+from .runs import Run, read_json, write_json
 from .similarity import SentenceEncoder
-from .tables import Candidate, CandidateList, write_shard
+from .tables import Candidate, CandidateList, shards, write_shard
 from .teacher import similarity_of
 
 MIDDLE_RANKS = 200
@@ -35,13 +37,22 @@ class _Index:
     vectors: NDArray[np.float32]
 
 
-def mine(run: Run) -> None:
-    """Writes the candidate lists of all training queries as shards; does nothing if they are there."""
-    if (run.mined / DONE_FILE).exists():
-        return
+def mine(run: Run) -> bool:
+    """Writes the candidate lists of all training queries as shards.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        TrainingError: the data sources give no candidates.
+    """
+    if (run.mined / DONE_FILE).exists() and len(shards(run.mined)) == _shards_expected(run):
+        return False
     settings = run.config.mining
     judged = read_all_judgements(run.data, run.config.data)
     queries = training_queries(run, judged)
+    if not queries:
+        raise TrainingError("there are no queries to mine for: the data sources hold none outside the test split")
     similarity = similarity_of(run)
     pools = _products_by_pool(run, judged)
     indexes = [
@@ -57,7 +68,27 @@ def mine(run: Run) -> None:
             write_shard(run.mined / f"{number:05d}.parquet", lists)
             rows += sum(len(entry.candidates) for entry in lists)
             progress.update(len(batch))
+    if not rows:
+        raise TrainingError("no query has two candidates to compare: the mining pools need more products")
     write_json(run.mined / DONE_FILE, {"queries": len(queries), "pairs": rows})
+    return True
+
+
+def mined_shards(run: Run) -> list[Path]:
+    """The shards of the finished mining.
+
+    Raises:
+        TrainingError: it is not finished, or shards of it are gone.
+    """
+    found = shards(run.mined)
+    if not (run.mined / DONE_FILE).exists() or len(found) != _shards_expected(run):
+        raise TrainingError(f"{run.folder}: has not all mined lists; run the stage `mine` first")
+    return found
+
+
+def _shards_expected(run: Run) -> int:
+    queries: int = read_json(run.mined / DONE_FILE)["queries"]
+    return -(-queries // run.config.mining.lists_per_shard)
 
 
 def training_queries(run: Run, judged: Sequence[JudgedPair]) -> list[str]:

@@ -36,8 +36,9 @@ def load(loader: Any, model: str, **options: Any) -> Any:
     logging.disable_progress_bar()
     try:
         return loader.from_pretrained(resolve(model), **options)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{model}: expected a Hugging Face id or a folder with a model: {error}") from error
+    except Exception as error:  # files that are missing, cut short or of another model raise many types
+        problem = str(error).strip().partition("\n")[0]
+        raise TrainingError(f"{model}: expected a Hugging Face id or a folder with a model: {problem}") from error
 
 
 def pair_tokenizer(model: str, template: InputTemplate, folder: Path) -> PairTokenizer:

@@ -8,8 +8,9 @@ from artifact import InputTemplate, TemplateField
 from .config import Config
 from .cross_encoder import TEMPLATE_FILE, CrossEncoder
 from .data import read_all_judgements
+from .errors import TrainingError
 from .evaluation import Scorer, evaluate, word_overlap
-from .runs import read_run, write_json
+from .runs import CONFIG_FILE, read_run, write_json
 from .served import ServedScorer
 from .similarity import SentenceEncoder, Similarity
 from .teacher import SHORTCUT_FILE, fit_similarity, read_teacher, similarity_of
@@ -18,19 +19,21 @@ TITLE_ONLY = InputTemplate(fields=(TemplateField(name="title", max_tokens=80),),
 
 
 def print_evaluation(config: Config, data: Path, run: Path, split: str, url: str | None, key: str | None) -> None:
-    """Prints a Markdown table, one row per model; with a run, also writes it to `evaluation.json` there."""
+    """Prints a Markdown table, one row per model; with a run, also writes it to `evaluation-SPLIT.json` there."""
     pairs = read_all_judgements(data, config.data)
     rows = {}
     for name, scorer in _scorers(config, data, run, url, key).items():
         print(f"scoring with {name} ...", file=sys.stderr)
         rows[name] = evaluate(scorer, pairs, config.data, split)
+    if not next(iter(rows.values())):
+        raise TrainingError(f"the judgements have nothing to measure in the split {split}")
     headings = [f"{e.data} {e.name} ({e.split}, n = {e.size})" for e in next(iter(rows.values()))]
     print("| model | " + " | ".join(headings) + " |")
     print("|---" * (len(headings) + 1) + "|")
     for name, estimates in rows.items():
         print(f"| {name} | " + " | ".join(str(estimate) for estimate in estimates) + " |")
     print("\nIn brackets: 95 % bootstrap intervals, over queries for nDCG, over pairs for AUC.")
-    if (run / "config.json").exists():
+    if (run / CONFIG_FILE).exists():
         content = {name: [estimate.as_dict() for estimate in estimates] for name, estimates in rows.items()}
         write_json(run / f"evaluation-{split}.json", content)
 
@@ -39,7 +42,7 @@ def _scorers(config: Config, data: Path, folder: Path, url: str | None, key: str
     scorers: dict[str, Scorer] = {"word overlap (floor)": word_overlap}
     cosine = Similarity(SentenceEncoder(config.encoder, "fp32"), TITLE_ONLY)
     scorers[f"{config.encoder} cosine, untrained (floor)"] = lambda pairs: cosine.features(pairs)[:, 0]
-    if (folder / "config.json").exists():
+    if (folder / CONFIG_FILE).exists():
         run = read_run(folder, data)
         if (run.teacher / SHORTCUT_FILE).exists():
             similarity = similarity_of(run)

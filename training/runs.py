@@ -1,8 +1,8 @@
-"""A run's folder: configuration, seed, commit, durations, and where each stage keeps what it makes."""
+"""A run's folder: configuration, seed, data, commits, durations, and where each stage keeps what it makes."""
 
+import fcntl
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from artifact.loading import sha256_of
+
 from .config import Config
 from .errors import TrainingError
+
+CONFIG_FILE = "config.json"
+FACTS_FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,43 +53,53 @@ class Run:
         return self.folder / "work" / stage
 
     def facts(self) -> dict[str, Any]:
-        """Seed, commit, date and durations so far."""
-        facts: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
-        return facts
+        """Seed, date, hashes of the data files, and of each stage so far its commit and its seconds."""
+        return read_json(self.folder / FACTS_FILE)
+
+    def note(self, stage: str, seconds: float, commit: str | None) -> None:
+        """Adds a stage's wall-clock seconds, and by which commit it was worked on last."""
+        facts = self.facts()
+        durations, commits = facts["durations_s"], facts.setdefault("commits", {})
+        durations[stage] = round(durations.get(stage, 0.0) + seconds, 1)
+        commits[stage] = commit
+        write_json(self.folder / FACTS_FILE, facts)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Notes the commit, and adds the stage's wall-clock seconds to the durations, also when it is interrupted."""
-        write_json(self.folder / "run.json", {**self.facts(), "commit": commit()})
-        start = time.monotonic()
-        try:
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from working in the folder; a kill frees it.
+
+        Raises:
+            TrainingError: another process is at work in it.
+        """
+        with (self.folder / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(f"{self.folder}: another process is at work in it; wait for it") from None
             yield
-        finally:
-            facts = self.facts()
-            spent = facts["durations_s"].get(stage, 0.0) + time.monotonic() - start
-            facts["durations_s"][stage] = round(spent, 1)
-            write_json(self.folder / "run.json", facts)
 
 
 def open_run(folder: Path, config: Config, data: Path) -> Run:
     """Makes a run's folder, or goes on with it if it was made with the same configuration.
 
     Raises:
-        TrainingError: the folder holds a run of another configuration, or something else.
+        TrainingError: the folder holds a run of another configuration or of other data, or something else; or a data
+            file is missing.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     wanted = config.model_dump(mode="json")
     if path.exists():
-        if json.loads(path.read_text()) != wanted:
+        if read_json(path) != wanted:
             raise TrainingError(f"{folder}: holds a run of another configuration; choose another --run, or delete it")
-    elif folder.exists() and any(folder.iterdir()):
+        return read_run(folder, data)
+    if folder.exists() and any(entry.name != FACTS_FILE for entry in folder.iterdir()):
         raise TrainingError(f"{folder}: is not empty and is no run; choose another --run")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        created = datetime.now(UTC).date().isoformat()
-        facts: dict[str, Any] = {"seed": config.seed, "commit": None, "created": created, "durations_s": {}}
-        write_json(folder / "run.json", facts)
-        write_json(path, wanted)
+    hashes = _hashes(config, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    created = datetime.now(UTC).date().isoformat()
+    facts = {"seed": config.seed, "created": created, "files": hashes, "durations_s": {}, "commits": {}}
+    write_json(folder / FACTS_FILE, facts)
+    write_json(path, wanted)
     return Run(folder, config, data)
 
 
@@ -90,19 +107,73 @@ def read_run(folder: Path, data: Path) -> Run:
     """Opens a run that exists.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: there is none, or it was made from other data.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     if not path.exists():
-        raise TrainingError(f"{folder}: expected the folder of a run, found no config.json in it")
-    return Run(folder, Config.model_validate_json(path.read_text()), data)
+        raise TrainingError(f"{folder}: expected the folder of a run, found no {CONFIG_FILE} in it")
+    try:
+        run = Run(folder, Config.model_validate(read_json(path)), data)
+    except ValidationError as error:
+        raise TrainingError(f"{path}: expected the configuration of a run: {error.errors()[0]['msg']}") from error
+    noted = run.facts().get("files")
+    if noted is not None:
+        changed = sorted(name for name, found in _hashes(run.config, data).items() if noted.get(name) != found)
+        if changed:
+            raise TrainingError(
+                f"{folder}: was made from other data: {data / changed[0]} is not the file that it was made from; "
+                "give that data, or choose another --run"
+            )
+    return run
+
+
+def _hashes(config: Config, data: Path) -> dict[str, str]:
+    names = [source.file for source in config.data.judgements]
+    names += [source.file for source in config.data.catalogues]
+    names += [source.file for source in config.data.queries]
+    hashes = {}
+    for name in dict.fromkeys(names):
+        try:
+            hashes[name] = sha256_of(data / name)
+        except FileNotFoundError:
+            raise TrainingError(f"{data / name}: no such file; --data names the folder that holds it") from None
+        except OSError as error:
+            raise TrainingError(f"{data / name}: cannot be read: {error.strerror}") from error
+    return hashes
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object that a run wrote.
+
+    Raises:
+        TrainingError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: missing or damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: damaged: expected an object")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically."""
+    """Writes JSON whole or not at all, making its folder."""
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a name to write to; what is written there takes the place of `path` at the end, or vanishes on an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(content, indent=1) + "\n")
-    new.replace(path)
+    try:
+        yield new
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def commit() -> str | None:

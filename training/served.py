@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,6 @@ class ServedScorer:
             raise TrainingError(f"{url}: expected an address that begins with http:// or https://")
         self.url = url.rstrip("/")
         self.key = key
-        self.version: str | None = None
 
     def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float64]:
         """Logits of pairs, shape (n,)."""
@@ -43,7 +43,7 @@ class ServedScorer:
         return logits
 
     def _ask(self, query: str, products: Sequence[Product]) -> list[float]:
-        body = json.dumps({"query": query, "products": [dict(product) for product in products]}).encode()
+        body = json.dumps({"query": query, "products": [{"title": "", **product} for product in products]}).encode()
         headers = {"content-type": "application/json"}
         if self.key is not None:
             headers["authorization"] = f"Bearer {self.key}"
@@ -51,12 +51,14 @@ class ServedScorer:
         try:
             with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
                 answer = json.load(response)
+            complete, logits = answer["complete"], answer["logits"]
         except urllib.error.HTTPError as error:
             raise TrainingError(f"{self.url}/score answered {error.code}: {error.read().decode()[:500]}") from error
         except OSError as error:
             raise TrainingError(f"{self.url}: no answer: {error}; is the service running (make serve)?") from error
-        self.version = answer["model"]["version"]
-        if not answer["complete"]:
+        except (ValueError, LookupError, TypeError, HTTPException) as error:
+            raise TrainingError(f"{self.url}/score: expected the answer of this service: {error!r}") from error
+        if not complete or None in logits:
             raise TrainingError(f"{self.url}/score left products of query {query!r} without a score")
-        result: list[float] = answer["logits"]
+        result: list[float] = logits
         return result

@@ -73,7 +73,7 @@ class SentenceEncoder:
         with autocast(self._device, self._precision):
             states = self._model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"][:, :, None].float()
-        vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+        vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
         tokens = torch.nn.functional.normalize(states, dim=-1)
         lengths = batch["attention_mask"].sum(1).tolist()
         return [
@@ -103,8 +103,8 @@ class Similarity:
         for i in range(len(pairs)):
             query, product = encodings[i], encodings[len(pairs) + i]
             result[i, 0] = np.dot(query.vector.astype(np.float32), product.vector.astype(np.float32))
-            best = (query.tokens.astype(np.float32) @ product.tokens.astype(np.float32).T).max(axis=1)
-            result[i, 1] = best.mean()
+            cosines = query.tokens.astype(np.float32) @ product.tokens.astype(np.float32).T
+            result[i, 1] = cosines.max(axis=1).mean() if cosines.size else 0.0
         return result
 
 

@@ -1,22 +1,26 @@
 """The student: a small cross-encoder that learns, from labelled lists alone, the margins between a query's products."""
 
 import math
+import sys
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from artifact import InputTemplate
 
 from .config import StudentStage
-from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair
+from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair, read_template
 from .device import pick_device
 from .errors import TrainingError
+from .label import unlabelled
 from .loop import fit
 from .losses import margin_loss
-from .runs import Run
+from .mine import DONE_FILE
+from .runs import Run, read_json
 from .tables import CandidateList, read_lists
 
 
@@ -28,10 +32,20 @@ class _Example:
     logits: list[float]
 
 
-def train_student(run: Run) -> None:
-    """Trains the student through its stages and writes its checkpoint; does nothing if that is there."""
+def train_student(run: Run) -> bool:
+    """Trains the student through its stages and writes its checkpoint.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        TrainingError: not all lists that its stages ask for are labelled.
+    """
     if (run.student / TEMPLATE_FILE).exists():
-        return
+        return False
+    for labels, paths in unlabelled(run).items():
+        if paths:
+            raise TrainingError(f"{run.folder}: lacks labels by {labels}; run the stage `label` first")
     settings = run.config.student
     torch.manual_seed(run.config.seed)
     student = CrossEncoder.create(settings.init, settings.template, run.work("student"), settings.layers)
@@ -43,6 +57,7 @@ def train_student(run: Run) -> None:
             _train_stage(run, student, number, stage)
             student.save(done)
     student.save(run.student)
+    return True
 
 
 def read_student_template(run: Run) -> InputTemplate:
@@ -54,7 +69,7 @@ def read_student_template(run: Run) -> InputTemplate:
     path = run.student / TEMPLATE_FILE
     if not path.exists():
         raise TrainingError(f"{run.folder}: has no finished student; run the stage `student` first")
-    return InputTemplate.model_validate_json(path.read_text())
+    return read_template(path)
 
 
 def _train_stage(run: Run, student: CrossEncoder, number: int, stage: StudentStage) -> None:
@@ -93,11 +108,10 @@ def pad_lists(student: Tensor, teacher: Tensor, lengths: list[int]) -> tuple[Ten
 
 
 def _examples(run: Run, student: CrossEncoder, stage: StudentStage) -> list[_Example]:
-    lists = (entry for entry in read_lists(run.labelled(stage.labels)) if len(entry.candidates) > 1)
-    examples = [_encode(student, entry) for entry in islice(lists, stage.max_lists)]
-    if not examples:
-        raise TrainingError(f"{run.folder}: has no lists labelled by {stage.labels}; run the stage `label` first")
-    return examples
+    lists = islice(read_lists(run.labelled(stage.labels)), stage.max_lists)
+    total = min(read_json(run.mined / DONE_FILE)["queries"], stage.max_lists or sys.maxsize)
+    progress = tqdm(lists, f"tokenise, {stage.labels} labels", total, unit="list", mininterval=2, dynamic_ncols=True)
+    return [_encode(student, entry) for entry in progress]
 
 
 def _encode(student: CrossEncoder, entry: CandidateList) -> _Example:

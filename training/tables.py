@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from artifact import PRODUCT_FIELDS
 
 from .errors import TrainingError
+from .runs import replacing
 
 SCHEMA = pa.schema(
     [
@@ -51,10 +52,8 @@ def write_shard(path: Path, lists: Sequence[CandidateList]) -> None:
         "found_by": [candidate.found_by for _, candidate in rows],
         "logit": [candidate.logit for _, candidate in rows],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    pq.write_table(pa.table(columns, schema=SCHEMA), new)
-    new.replace(path)
+    with replacing(path) as new:
+        pq.write_table(pa.table(columns, schema=SCHEMA), new)
 
 
 def read_shard(path: Path) -> list[CandidateList]:
@@ -67,7 +66,7 @@ def read_shard(path: Path) -> list[CandidateList]:
         rows = pq.read_table(path, schema=SCHEMA).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise TrainingError(
-            f"{path}: expected a shard of candidate lists: {error}; delete it to make it again"
+            f"{path}: expected a shard of candidate lists: {error}; delete it and run its stage again"
         ) from error
     lists: dict[int, list[Candidate]] = {}
     queries: dict[int, str] = {}

@@ -5,7 +5,6 @@ the logistic fit of the similarities, so that the teacher starts as good as they
 a few thousand human labels a cross-encoder without the shortcut ends below them.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from artifact import Product
 
@@ -24,10 +24,11 @@ from .device import pick_device
 from .errors import TrainingError
 from .loop import fit
 from .losses import soft_target_loss
-from .runs import Run
+from .runs import Run, read_json, write_json
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
 SHORTCUT_FILE = "shortcut.json"
+ENCODED_TOGETHER = 1024
 
 
 class Teacher(nn.Module):
@@ -70,6 +71,10 @@ def human_pairs(run: Run) -> list[JudgedPair]:
     pairs = [pair for pair in read_all_judgements(run.data, run.config.data) if pair.split == "train"]
     if not pairs:
         raise TrainingError("the judgements have no pairs in the split train: nothing to fine-tune the teacher on")
+    if len({pair.target for pair in pairs}) == 1:
+        raise TrainingError(
+            f"the {len(pairs)} judged training pairs all have the target {pairs[0].target:g}: nothing to learn"
+        )
     return pairs
 
 
@@ -82,15 +87,30 @@ def similarity_of(run: Run) -> Similarity:
 def fit_similarity(run: Run, similarity: Similarity) -> SimilarityLabeller:
     """The similarity as a labeller, fitted on the human grades of the training split."""
     pairs = human_pairs(run)
-    features = similarity.features([(pair.query, pair.product) for pair in pairs])
+    features = _features(similarity, pairs)
     weights, bias = fit_logistic(features, np.asarray([pair.target for pair in pairs], np.float32))
     return SimilarityLabeller(similarity, weights, bias)
 
 
-def train_teacher(run: Run) -> None:
-    """Fine-tunes the teacher and writes its checkpoint; does nothing if that is there."""
+def _features(similarity: Similarity, pairs: Sequence[JudgedPair]) -> NDArray[np.float32]:
+    """Similarity features of judged pairs, shape (n, 2), computed in parts to show progress."""
+    parts = []
+    with tqdm(total=len(pairs), desc="encode judgements", unit="pair", mininterval=2, dynamic_ncols=True) as progress:
+        for start in range(0, len(pairs), ENCODED_TOGETHER):
+            part = [(pair.query, pair.product) for pair in pairs[start : start + ENCODED_TOGETHER]]
+            parts.append(similarity.features(part))
+            progress.update(len(part))
+    return np.concatenate(parts)
+
+
+def train_teacher(run: Run) -> bool:
+    """Fine-tunes the teacher and writes its checkpoint.
+
+    Returns:
+        Whether there was anything to do.
+    """
     if (run.teacher / SHORTCUT_FILE).exists():
-        return
+        return False
     settings = run.config.teacher
     torch.manual_seed(run.config.seed)
     labeller = fit_similarity(run, similarity_of(run))
@@ -99,7 +119,7 @@ def train_teacher(run: Run) -> None:
 
     pairs = human_pairs(run)
     encoded = cross_encoder.encode([(pair.query, pair.product) for pair in pairs])
-    features = torch.from_numpy(labeller.similarity.features([(pair.query, pair.product) for pair in pairs]))
+    features = torch.from_numpy(_features(labeller.similarity, pairs))
     targets = torch.tensor([pair.target for pair in pairs])
     device = pick_device()
     batch_pairs = min(settings.fit.batch_pairs, len(pairs))
@@ -116,7 +136,8 @@ def train_teacher(run: Run) -> None:
     fit(teacher, step_loss, steps, settings.fit, run.work("teacher"), run.config.seed, "teacher")
     cross_encoder.save(run.teacher)
     shortcut = {"weights": teacher.shortcut.weight[0].tolist(), "bias": teacher.shortcut.bias.item()}
-    (run.teacher / SHORTCUT_FILE).write_text(json.dumps(shortcut))
+    write_json(run.teacher / SHORTCUT_FILE, shortcut)
+    return True
 
 
 def read_teacher(run: Run, similarity: Similarity) -> TeacherLabeller:
@@ -128,6 +149,6 @@ def read_teacher(run: Run, similarity: Similarity) -> TeacherLabeller:
     path: Path = run.teacher / SHORTCUT_FILE
     if not path.exists():
         raise TrainingError(f"{run.folder}: has no finished teacher; run the stage `teacher` first")
-    shortcut = json.loads(path.read_text())
+    shortcut = read_json(path)
     teacher = Teacher(CrossEncoder.read(run.teacher), shortcut["weights"], shortcut["bias"])
     return TeacherLabeller(teacher, similarity, run.config.teacher.fit.precision)

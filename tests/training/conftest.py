@@ -10,6 +10,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from training.__main__ import main
+from training.runs import read_run
+
 KINDS = ["charger", "mouse", "keyboard", "lamp", "tripod", "headset"]
 BRANDS = ["acme", "globex", "initech", "umbrella"]
 COLOURS = ["black", "white", "red"]
@@ -75,6 +78,24 @@ def config_file(tmp_path: Path, tiny_encoder: Path) -> Path:
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.replace("ENCODER", json.dumps(str(tiny_encoder))))
     return path
+
+
+@pytest.fixture
+def command(data_folder, config_file, tmp_path):
+    """Runs a stage of the pipeline through the command line and returns its exit code."""
+
+    def run(stage: str, *more: str) -> int:
+        return main(
+            [stage, "--config", str(config_file), "--data", str(data_folder), "--run", str(tmp_path / "run"), *more]
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_of(data_folder, tmp_path):
+    """Opens the run that `command` works in."""
+    return lambda: read_run(tmp_path / "run", data_folder)
 
 
 def _write(file: object, rows: list[dict[str, str]]) -> None:

@@ -1,12 +1,15 @@
 """The training loop: it resumes exactly, and its schedule rises and falls."""
 
 import json
+import resource
+import signal
 
 import pytest
 import torch
 from torch import nn
 
 from training.config import Optimisation
+from training.errors import TrainingError
 from training.loop import CHECKPOINT_FILE, METRICS_FILE, fit, schedule
 
 SETTINGS = Optimisation(learning_rate=0.05, epochs=1, batch_pairs=8, checkpoint_every_s=5, precision="fp32")
@@ -41,12 +44,42 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
 
     with pytest.raises(KilledError):
         fit(broken, loss_until_killed, 30, SETTINGS, tmp_path / "broken", 1, "broken", clock=lambda: next(now))
+    # The steps after the last checkpoint are done again; a line that the kill cut short is among what was written.
+    with (tmp_path / "broken" / METRICS_FILE).open("a") as file:
+        file.write('{"step": 16, "loss": 1.0}\n{"step": 1')
     resumed, loss = model_and_loss()
     first_steps = []
     fit(resumed, lambda s: first_steps.append(s) or loss(s), 30, SETTINGS, tmp_path / "broken", 1, "resumed")
 
     assert 0 < first_steps[0] <= 17
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert (tmp_path / "broken" / METRICS_FILE).read_text() == (tmp_path / "whole" / METRICS_FILE).read_text()
+
+
+def test_a_damaged_checkpoint_says_how_to_mend_it(tmp_path):
+    model, loss = model_and_loss()
+    fit(model, loss, 5, SETTINGS, tmp_path, seed=1, label="once")
+    path = tmp_path / CHECKPOINT_FILE
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: damaged; delete it"):
+        fit(model, loss, 9, SETTINGS, tmp_path, seed=1, label="again")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
+    model, loss = model_and_loss()
+    fit(model, loss, 5, SETTINGS, tmp_path, seed=1, label="once")
+    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises((TrainingError, OSError)):
+            fit(model, loss, 9, SETTINGS, tmp_path, seed=1, label="again")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+    assert not list(tmp_path.glob("*.new"))
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
@@ -66,7 +99,7 @@ def test_the_loss_falls_and_is_written_down(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path):
     model, loss = model_and_loss()
-    with pytest.raises(RuntimeError, match="non-finite"):
+    with pytest.raises(TrainingError, match="step 0: the gradient is not finite; lower the learning rate"):
         fit(model, lambda s: loss(s) * float("nan"), 5, SETTINGS, tmp_path, seed=1, label="nan")
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
