@@ -134,6 +134,7 @@ def parse_score_request(model: type[ScoreRequest], body: bytes) -> ScoreRequest:
         InvalidRequestError: JSON that breaks the schema.
     """
     violations: list[Violation] = []
+    unknown: Iterable[tuple[int | str, ...]]
     try:
         request = model.model_validate_json(body)
     except ValidationError as error:
@@ -141,7 +142,9 @@ def parse_score_request(model: type[ScoreRequest], body: bytes) -> ScoreRequest:
         if found[0]["type"] == "json_invalid":
             raise MalformedBodyError(found[0]["msg"]) from None
         violations = [Violation(each["msg"], pointer=_pointer(each["loc"])) for each in found[:MAX_VIOLATIONS]]
-        unknown = _unknown_fields(from_json(body))
+        # A list far too long says enough, and is not walked.
+        too_long = any(each["type"] == "too_long" for each in found)
+        unknown = () if too_long else _unknown_fields(from_json(body))
     else:
         unknown = _unknown_fields({**(request.model_extra or {}), "products": request.products})
     violations += [Violation("Extra inputs are not permitted", pointer=_pointer(where)) for where in unknown]
