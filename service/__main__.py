@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from .settings import pin_library_threads, settings_from_command_line, unknown_variables
+from .settings import prepare_libraries, settings_from_command_line, unknown_variables
 
 log = logging.getLogger("service")
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
             _complain(f"{'--' + option if option else 'settings'}: {each['msg']}")
         return 2
 
-    pin_library_threads()
+    prepare_libraries()
     # Only from here on: these imports start threads and take a second, and --help needs none of them.
     from artifact import ArtifactError
     from artifact.loading import read_manifest

@@ -122,8 +122,13 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
     return found
 
 
-def pin_library_threads() -> None:
-    """Keeps libraries from starting threads of their own beside the lanes. Call before they are imported."""
+def prepare_libraries() -> None:
+    """Keeps libraries from threads of their own beside the lanes, and from reporting to their maker.
+
+    Call before they are imported. What the environment sets already stands.
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # ONNX Runtime's builds from 1.29 on upload usage data, and keep a device identifier in the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

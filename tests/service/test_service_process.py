@@ -109,6 +109,25 @@ def test_no_torch_is_loaded_and_memory_stays_small(tiny_artifact):
         assert served.memory_info().rss < 400e6
 
 
+def test_onnx_runtime_reports_to_nobody_and_writes_nothing_at_home(tmp_path):
+    """Its official builds send usage data, and keep an identifier of the device, unless told otherwise or in CI."""
+    home = tmp_path / "home"
+    home.mkdir()
+    silencing = (
+        "CI",
+        "TF_BUILD",
+        "GITHUB_ACTIONS",
+        "ORT_DISABLE_TELEMETRY",
+        "ORT_RUNNING_UNIT_TESTS",
+        "XDG_CACHE_HOME",
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in (*silencing, "XDG_CACHE_HOME")}
+    command = [sys.executable, "-m", "service", "--model-dir", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, cwd=ROOT, env={**environment, "HOME": str(home)}, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert not list(home.rglob("*"))
+
+
 def test_a_missing_model_is_one_clear_line(tmp_path):
     done = run("--model-dir", tmp_path / "nowhere", "--port", free_port())
     assert done.returncode == 1

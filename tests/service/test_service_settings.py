@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, pin_library_threads, settings_from_command_line, unknown_variables
+from service.settings import Settings, prepare_libraries, settings_from_command_line, unknown_variables
 
 
 def test_the_defaults_are_those_of_the_contract():
@@ -87,6 +87,7 @@ def test_library_threads_are_pinned_unless_the_user_chose(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "")
     monkeypatch.delenv("TOKENIZERS_PARALLELISM")
-    pin_library_threads()
+    prepare_libraries()
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
