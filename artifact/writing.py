@@ -11,6 +11,8 @@ from .loading import MANIFEST_FILE, load_artifact
 from .manifest import Manifest, derive_version
 
 MODEL_CARD_FILE = "MODEL_CARD.md"
+TOKENIZER_FILE = "tokenizer.json"
+OWN_FILES = (MANIFEST_FILE, MODEL_CARD_FILE, TOKENIZER_FILE)
 
 
 def write_artifact(folder: Path, contents: dict[str, Any], files: dict[str, Path], model_card: str) -> Manifest:
@@ -29,7 +31,7 @@ def write_artifact(folder: Path, contents: dict[str, Any], files: dict[str, Path
     draft = Manifest.model_validate({**contents, "version": "0" * 16})
     version = derive_version(draft.model_dump(mode="json"))
     manifest = draft.model_copy(update={"version": version})
-    folder = folder.absolute()
+    folder = folder.resolve()
     if folder.exists() and not _may_be_replaced(folder):
         raise ArtifactError(folder, "expected an artifact folder to replace, an empty folder, or nothing")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,12 @@ def write_artifact(folder: Path, contents: dict[str, Any], files: dict[str, Path
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / MANIFEST_FILE).exists() or not any(folder.iterdir()))
+    """Whether all that would be lost is an artifact: other things have a manifest.json too."""
+    if not folder.is_dir():
+        return False
+    found = list(folder.iterdir())
+    ours = all(path.is_file() and (path.name in OWN_FILES or path.suffix == ".onnx") for path in found)
+    return not found or (ours and (folder / MANIFEST_FILE).exists())
 
 
 def _replace(folder: Path, new: Path) -> None:

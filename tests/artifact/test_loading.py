@@ -131,6 +131,14 @@ def test_a_folder_of_other_things_is_never_replaced(contents, tokenizer_path, tm
     assert (home / "thesis.txt").exists()
 
 
+def test_a_folder_that_holds_more_than_an_artifact_is_never_replaced(contents, tokenizer_path, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "a web site"}')
+    (tmp_path / "index.html").write_text("years of work")
+    with pytest.raises(ArtifactError, match="expected an artifact folder to replace, an empty folder, or nothing"):
+        write_artifact(tmp_path, contents, {}, "")
+    assert (tmp_path / "index.html").read_text() == "years of work"
+
+
 def test_an_empty_folder_may_become_an_artifact(contents, tokenizer_path, tmp_path):
     (tmp_path / "new").mkdir()
     files = {"cpu-fp32.onnx": tmp_path / "source.onnx", "tokenizer.json": tokenizer_path}

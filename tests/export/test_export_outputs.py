@@ -67,3 +67,35 @@ def test_the_command_line_writes_a_peers_folder(
     assert main(["peer", str(checkpoint_folder), str(tmp_path / "a")]) == 0
     assert "wrote" in capsys.readouterr().err
     assert (tmp_path / "a" / "model_quantized.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (OSError(28, "No space left on device"), 1, "No space left on device; nothing was written"),
+        (KeyboardInterrupt(), 130, "stopped; nothing was written"),
+    ],
+)
+def test_a_full_disk_and_a_stop_end_the_command_in_a_sentence(
+    checkpoint_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("export.__main__.export_plain", fail)
+    assert main(["plain", str(checkpoint_folder), str(tmp_path / "a"), "--name", "x"]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_model_without_a_name_is_refused(
+    checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plain", str(checkpoint_folder), str(tmp_path / "a"), "--name", ""]) == 1
+    assert "expected a name for the model" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import resource
 import shutil
+import signal
 
 import pytest
 from transformers import BertForSequenceClassification
@@ -137,3 +139,24 @@ def test_a_product_without_a_title_is_scored_too(command, data_folder):
     path.write_bytes(gzip.compress(text.replace("p0,acme charger black,acme,black", "p0,,,").encode()))
     assert command("all") == 0
     assert command("evaluate") == 0
+
+
+@pytest.mark.parametrize("stage", ["teacher", "mine", "label", "student"])
+def test_a_full_disk_stops_a_stage_in_a_sentence_and_it_goes_on_later(command, run_of, stage, capsys):
+    stages = ["teacher", "mine", "label", "student"]
+    for before in stages[: stages.index(stage)]:
+        assert command(before) == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    capsys.readouterr()
+    try:
+        assert command(stage) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert "Traceback" not in error
+    assert not list(run_of().folder.rglob("*.new"))
+    assert command("all") == 0
