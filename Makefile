@@ -26,6 +26,8 @@ TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/traffic.jsonl)
 TORCH ?= 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# ONNX Runtime would report its use to its maker.
+export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 .PHONY: help serve test lint train export evaluate bench peer loadtest lock clean
 

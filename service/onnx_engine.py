@@ -101,6 +101,9 @@ def _open_session(path: Path, device: str) -> onnxruntime.InferenceSession:
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise EngineError(f"device {device} needs ONNX Runtime's {provider}, which this installation does not have")
+    if device == "cuda":
+        # Finds CUDA and cuDNN where packages brought them (the extra gpu-libraries); else the system's are used.
+        onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     # The lanes are the parallelism: a session that brings its own threads, and spins in them, takes it from them.
     options.intra_op_num_threads = 1
