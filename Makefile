@@ -85,6 +85,7 @@ bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(TRAF
 		--json build/bench/result.json --out build/bench/result.md
 
 build/bench/peer/config.json: $(wildcard export/*.py artifact/*.py) | .venv/.has-export
+	rm -rf build/bench/peer
 	$(BIN)/python -m export plain $(BENCH_WEIGHTS) build/bench/six --name six-layer --variants cpu-int8
 	$(BIN)/python -m export peer $(BENCH_WEIGHTS) build/bench/peer
 

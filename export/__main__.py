@@ -9,14 +9,14 @@ from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by ONNX Runtime when it is imported, just below
 
-from training.errors import TrainingError  # noqa: E402
-from training.pretrained import resolve  # noqa: E402
+from training.errors import TrainingError
+from training.pretrained import resolve
 
-from .errors import ExportError  # noqa: E402
-from .from_run import export_run  # noqa: E402
-from .peers import write_peer  # noqa: E402
-from .pipeline import VARIANTS  # noqa: E402
-from .plain import export_plain  # noqa: E402
+from .errors import ExportError
+from .from_run import export_run
+from .peers import write_peer
+from .pipeline import VARIANTS
+from .plain import export_plain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
