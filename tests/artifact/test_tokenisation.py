@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
+from artifact.tokenisation import ALIGNMENT
 
 # Everything that JSON can carry into a Python string, lone surrogates included.
 IDS_SEP = 3
@@ -30,16 +31,17 @@ def words(tokenizer_path):
 
 def test_a_pair_is_query_then_product_between_special_tokens(tokenizer, words):
     batch = tokenizer.encode_pairs([("USB", {"title": "red charger", "brand": "acme"}), ("lamp", {"title": "a"})])
-    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] red charger acme [SEP]"
-    assert words(batch.input_ids[1]) == "[CLS] lamp [SEP] a [SEP] [PAD] [PAD]"
-    assert batch.attention_mask.tolist() == [[1] * 7, [1, 1, 1, 1, 1, 0, 0]]
-    assert batch.token_type_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
+    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] red charger acme [SEP] [PAD]"
+    assert words(batch.input_ids[1]) == "[CLS] lamp [SEP] a [SEP] [PAD] [PAD] [PAD]"
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0, 0, 0]]
+    assert batch.token_type_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0, 0, 0]]
     assert {array.dtype for array in batch.feeds().values()} == {np.dtype(np.int64)}
 
 
 def test_a_pair_longer_than_the_limit_loses_product_tokens_and_never_the_query(tokenizer, words):
     batch = tokenizer.encode_pairs([("a b c", {"title": "usb charger red lamp", "brand": "acme"})])
-    assert words(batch.input_ids[0]) == "[CLS] a b c [SEP] usb charger red lamp [SEP]"
+    assert words(batch.input_ids[0, :10]) == "[CLS] a b c [SEP] usb charger red lamp [SEP]"
+    assert batch.attention_mask.sum() == 10
 
 
 def test_a_query_longer_than_its_limit_is_cut_to_it(tokenizer, words):
@@ -69,7 +71,7 @@ def test_fields_that_the_template_does_not_read_change_nothing(tokenizer):
 
 def test_a_special_token_spelled_in_a_text_is_plain_text(tokenizer, words):
     batch = tokenizer.encode_pairs([("usb [SEP]", {"title": "[SEP] lamp"})])
-    assert words(batch.input_ids[0]) == "[CLS] usb [ sep [SEP] [ sep ] lamp [SEP]"
+    assert words(batch.input_ids[0, :10]) == "[CLS] usb [ sep [SEP] [ sep ] lamp [SEP]"
 
 
 def test_a_megabyte_of_title_is_cut_before_it_is_tokenised(tokenizer, template, monkeypatch):
@@ -86,7 +88,8 @@ def test_a_megabyte_of_title_is_cut_before_it_is_tokenised(tokenizer, template, 
 def test_any_text_becomes_a_pair_within_the_limits(tokenizer, template, query, rows):
     batch = tokenizer.encode_pairs([(query, row) for row in rows])
     lengths = batch.attention_mask.sum(axis=1)
-    assert lengths.max() == batch.input_ids.shape[1] <= template.max_tokens
+    assert lengths.max() <= template.max_tokens
+    assert batch.input_ids.shape[1] == -(-lengths.max() // ALIGNMENT) * ALIGNMENT
     separators = (batch.input_ids == IDS_SEP).sum(axis=1)
     assert separators.tolist() == [2] * len(rows)
     assert batch.input_ids.max() < tokenizer.vocab_size
@@ -97,7 +100,7 @@ def test_any_text_becomes_a_pair_within_the_limits(tokenizer, template, query, r
 def test_the_length_that_is_foretold_is_the_length(tokenizer, query, product):
     query_ids, (product_ids,) = tokenizer.encode_query(query), tokenizer.encode_products([product])
     batch = tokenizer.collate([(query_ids, product_ids)])
-    assert tokenizer.pair_length(len(query_ids), len(product_ids)) == batch.input_ids.shape[1]
+    assert tokenizer.pair_length(len(query_ids), len(product_ids)) == batch.attention_mask.sum()
 
 
 def test_no_pairs_are_an_empty_batch(tokenizer):
@@ -108,7 +111,7 @@ def test_a_template_can_follow_another_family_of_models(tokenizer_path, template
     form = PairFormat(before=("[CLS]",), between=("[SEP]", "[SEP]"), after=("[SEP]",))
     tokenizer = PairTokenizer(tokenizer_path, template.model_copy(update={"pair_format": form}))
     batch = tokenizer.encode_pairs([("usb", {"title": "lamp"})])
-    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] [SEP] lamp [SEP]"
+    assert words(batch.input_ids[0, :6]) == "[CLS] usb [SEP] [SEP] lamp [SEP]"
 
 
 def test_a_tokenizer_without_the_template_s_special_tokens_is_refused(tokenizer_path, template):
