@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -83,6 +85,16 @@ def fit(
                 metrics.flush()
                 _save(folder, model, optimiser, step + 1)
                 saved_at = clock()
+
+
+def shuffled_batch(step: int, size: int, total: int, *seed: int) -> NDArray[np.int64]:
+    """Which of `total` examples a step's batch of `size` holds: every epoch draws an order and takes whole batches.
+
+    Returns:
+        Indices, shape (size,), the same for the same step and seed.
+    """
+    epoch, place = divmod(step, total // size)
+    return np.random.default_rng((*seed, epoch)).permutation(total)[place * size : (place + 1) * size]
 
 
 def schedule(step: int, steps: int, warmup_share: float) -> float:

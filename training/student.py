@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -17,7 +16,7 @@ from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair, read_templa
 from .device import pick_device
 from .errors import TrainingError
 from .label import unlabelled
-from .loop import fit
+from .loop import fit, shuffled_batch
 from .losses import margin_loss
 from .mine import DONE_FILE
 from .runs import Run, read_json
@@ -76,22 +75,18 @@ def _train_stage(run: Run, student: CrossEncoder, number: int, stage: StudentSta
     # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
     student.drop_nothing()
     examples = _examples(run, student, stage)
-    order_seed = (run.config.seed, number)
     lists_per_batch = min(len(examples), max(1, round(stage.fit.batch_pairs / _mean_length(examples))))
-    per_epoch = len(examples) // lists_per_batch
     weight = run.config.student.pointwise_weight
     device = pick_device()
 
     def step_loss(step: int) -> Tensor:
-        order = np.random.default_rng((*order_seed, step // per_epoch)).permutation(len(examples))
-        start = step % per_epoch * lists_per_batch
-        batch = [examples[i] for i in order[start : start + lists_per_batch]]
+        batch = [examples[i] for i in shuffled_batch(step, lists_per_batch, len(examples), run.config.seed, number)]
         logits = student([pair for example in batch for pair in example.pairs])
         labels = torch.tensor([logit for example in batch for logit in example.logits], device=device)
         s, t, present = pad_lists(logits, labels, [len(example.pairs) for example in batch])
         return margin_loss(s, t, present, weight)
 
-    steps = math.ceil(per_epoch * stage.fit.epochs)
+    steps = math.ceil(len(examples) // lists_per_batch * stage.fit.epochs)
     folder = run.work("student") / f"stage-{number}-fit"
     fit(student, step_loss, steps, stage.fit, folder, run.config.seed, f"student, {stage.labels} labels")
 

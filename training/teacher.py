@@ -22,7 +22,7 @@ from .cross_encoder import CrossEncoder, EncodedPair
 from .data import JudgedPair, read_all_judgements
 from .device import pick_device
 from .errors import TrainingError
-from .loop import fit
+from .loop import fit, shuffled_batch
 from .losses import soft_target_loss
 from .runs import Run, read_json, write_json
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
@@ -87,9 +87,12 @@ def similarity_of(run: Run) -> Similarity:
 def fit_similarity(run: Run, similarity: Similarity) -> SimilarityLabeller:
     """The similarity as a labeller, fitted on the human grades of the training split."""
     pairs = human_pairs(run)
-    features = _features(similarity, pairs)
-    weights, bias = fit_logistic(features, np.asarray([pair.target for pair in pairs], np.float32))
+    weights, bias = fit_logistic(_features(similarity, pairs), _targets(pairs))
     return SimilarityLabeller(similarity, weights, bias)
+
+
+def _targets(pairs: Sequence[JudgedPair]) -> NDArray[np.float32]:
+    return np.asarray([pair.target for pair in pairs], np.float32)
 
 
 def _features(similarity: Similarity, pairs: Sequence[JudgedPair]) -> NDArray[np.float32]:
@@ -113,26 +116,22 @@ def train_teacher(run: Run) -> bool:
         return False
     settings = run.config.teacher
     torch.manual_seed(run.config.seed)
-    labeller = fit_similarity(run, similarity_of(run))
-    cross_encoder = CrossEncoder.create(settings.model, settings.template, run.work("teacher"))
-    teacher = Teacher(cross_encoder, labeller.weights, labeller.bias)
-
     pairs = human_pairs(run)
+    similarities = _features(similarity_of(run), pairs)
+    cross_encoder = CrossEncoder.create(settings.model, settings.template, run.work("teacher"))
+    teacher = Teacher(cross_encoder, *fit_logistic(similarities, _targets(pairs)))
+
     encoded = cross_encoder.encode([(pair.query, pair.product) for pair in pairs])
-    features = torch.from_numpy(_features(labeller.similarity, pairs))
-    targets = torch.tensor([pair.target for pair in pairs])
+    features, targets = torch.from_numpy(similarities), torch.from_numpy(_targets(pairs))
     device = pick_device()
     batch_pairs = min(settings.fit.batch_pairs, len(pairs))
-    per_epoch = len(pairs) // batch_pairs
 
     def step_loss(step: int) -> Tensor:
-        order = np.random.default_rng((run.config.seed, step // per_epoch)).permutation(len(pairs))
-        start = step % per_epoch * batch_pairs
-        picked = order[start : start + batch_pairs]
+        picked = shuffled_batch(step, batch_pairs, len(pairs), run.config.seed)
         logits = teacher([encoded[i] for i in picked], features[picked].to(device))
         return soft_target_loss(logits, targets[picked].to(device))
 
-    steps = math.ceil(per_epoch * settings.fit.epochs)
+    steps = math.ceil(len(pairs) // batch_pairs * settings.fit.epochs)
     fit(teacher, step_loss, steps, settings.fit, run.work("teacher"), run.config.seed, "teacher")
     cross_encoder.save(run.teacher)
     shortcut = {"weights": teacher.shortcut.weight[0].tolist(), "bias": teacher.shortcut.bias.item()}
