@@ -124,6 +124,18 @@ def test_int8_that_loses_quality_is_refused(plan: StudentExport, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_loss_over_too_few_queries_to_tell_is_a_warning(plan: StudentExport, tmp_path: Path) -> None:
+    values = iter((0.8, 0.79))
+    said: list[str] = []
+
+    def evaluate(score: Callable[..., object]) -> Sequence[Figure]:
+        return [Figure("nDCG@10", next(values), size=29)]
+
+    export_student(replace(plan, evaluate=evaluate), tmp_path / "a", said.append)
+    assert any("cpu-int8 loses 0.0100 nDCG@10" in line and "29 queries are too few" in line for line in said)
+    assert load_artifact(tmp_path / "a").manifest.evaluation
+
+
 def test_too_few_calibration_pairs_are_refused(plan: StudentExport, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="at least 64 calibration pairs"):
         export_student(replace(plan, calibration_pairs=plan.calibration_pairs[:63]), tmp_path / "a", silent)
