@@ -9,8 +9,8 @@ from artifact import Manifest
 from training.data import JudgedPair, read_all_judgements
 from training.errors import TrainingError
 from training.evaluation import evaluate
+from training.evaluation.metrics import Estimate
 from training.lineage import lineage
-from training.metrics import Estimate
 from training.runs import Run, read_run
 from training.student import read_student_template
 from training.tables import read_lists

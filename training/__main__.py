@@ -51,15 +51,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace, config: Config) -> None:
-    from . import label, mine, student, teacher
     from .cross_encoder import check_models
+    from .label import label
+    from .mining import mine
     from .runs import commit, open_run
+    from .student import train_student
+    from .teacher import train_teacher
 
     stages = {
-        "teacher": teacher.train_teacher,
-        "mine": mine.mine,
-        "label": label.label,
-        "student": student.train_student,
+        "teacher": train_teacher,
+        "mine": mine,
+        "label": label,
+        "student": train_student,
     }
     check_models(config)
     run = open_run(options.run, config, options.data)
@@ -76,7 +79,7 @@ def _train(options: argparse.Namespace, config: Config) -> None:
 
 
 def _evaluate(options: argparse.Namespace, config: Config) -> None:
-    from .report import print_evaluation
+    from .evaluation.table import print_evaluation
 
     print_evaluation(config, options.data, options.run, options.split, options.url, options.key)
 

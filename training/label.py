@@ -11,7 +11,7 @@ from tqdm import tqdm
 from artifact import Product
 
 from .errors import TrainingError
-from .mine import mined_shards
+from .mining import mined_shards
 from .runs import Run
 from .tables import CandidateList, read_shard, write_shard
 from .teacher import fit_similarity, read_teacher, similarity_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics import auc, auc_between, mean_ndcg, ndcg
+from training.evaluation.metrics import auc, auc_between, mean_ndcg, ndcg
 
 scored = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 1.0, 3.0, 7.0])), min_size=2, max_size=5).filter(
     lambda rows: any(gain for _, gain in rows)

@@ -13,10 +13,10 @@ from training.config import read_config
 from training.cross_encoder import CrossEncoder
 from training.data import normalise_query, read_all_judgements
 from training.errors import TrainingError
+from training.evaluation.served import ServedScorer
 from training.label import label_shards
 from training.lineage import lineage
-from training.mine import training_queries
-from training.served import ServedScorer
+from training.mining import training_queries
 from training.tables import read_lists, read_shard, shards
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from artifact import InputTemplate, TemplateField
 
-from .config import Config
-from .cross_encoder import TEMPLATE_FILE, CrossEncoder
-from .data import read_all_judgements
-from .errors import TrainingError
-from .evaluation import Scorer, evaluate, word_overlap
-from .runs import CONFIG_FILE, read_run, write_json
+from ..config import Config
+from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
+from ..data import read_all_judgements
+from ..errors import TrainingError
+from ..runs import CONFIG_FILE, read_run, write_json
+from ..teacher.similarity import SentenceEncoder, Similarity
+from ..teacher.teacher import SHORTCUT_FILE, fit_similarity, read_teacher, similarity_of
+from .evaluate import Scorer, evaluate, word_overlap
 from .served import ServedScorer
-from .similarity import SentenceEncoder, Similarity
-from .teacher import SHORTCUT_FILE, fit_similarity, read_teacher, similarity_of
 
 TITLE_ONLY = InputTemplate(fields=(TemplateField(name="title", max_tokens=80),), max_query_tokens=32, max_tokens=128)
 

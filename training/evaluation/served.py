@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from artifact import Product
 
-from .errors import TrainingError
+from ..errors import TrainingError
 
 PRODUCTS_PER_REQUEST = 200
 

@@ -11,16 +11,16 @@ from tqdm import tqdm
 
 from artifact import InputTemplate
 
-from .config import StudentStage
-from .cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair, read_template
-from .device import pick_device
-from .errors import TrainingError
-from .label import unlabelled
-from .loop import fit, shuffled_batch
-from .losses import margin_loss
-from .mine import DONE_FILE
-from .runs import Run, read_json
-from .tables import CandidateList, read_lists
+from ..config import StudentStage
+from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair, read_template
+from ..device import pick_device
+from ..errors import TrainingError
+from ..label import unlabelled
+from ..loop import fit, shuffled_batch
+from ..losses import margin_loss
+from ..mining.mine import DONE_FILE
+from ..runs import Run, read_json
+from ..tables import CandidateList, read_lists
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from artifact.template import ProductField
 
-from .config import Catalogue, Data, Judgements, Queries
-from .errors import TrainingError
+from ..config import Catalogue, Data, Judgements, Queries
+from ..errors import TrainingError
 
 csv.field_size_limit(1 << 24)
 

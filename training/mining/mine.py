@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .config import Pool
-from .data import JudgedPair, normalise_query, read_all_judgements, read_catalogue, read_queries
-from .errors import TrainingError
-from .runs import Run, read_json, write_json
-from .similarity import SentenceEncoder
-from .tables import Candidate, CandidateList, shards, write_shard
-from .teacher import similarity_of
+from ..config import Pool
+from ..data import JudgedPair, normalise_query, read_all_judgements, read_catalogue, read_queries
+from ..errors import TrainingError
+from ..runs import Run, read_json, write_json
+from ..tables import Candidate, CandidateList, shards, write_shard
+from ..teacher.similarity import SentenceEncoder
+from ..teacher.teacher import similarity_of
 
 MIDDLE_RANKS = 200
 DONE_FILE = "done.json"

@@ -13,10 +13,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from artifact import InputTemplate, Product
 
-from .config import Precision
-from .device import autocast, pick_device
-from .losses import soft_target_loss
-from .pretrained import load
+from ..config import Precision
+from ..device import autocast, pick_device
+from ..losses import soft_target_loss
+from ..pretrained import load
 
 Pair = tuple[str, Product]
 FEATURES = 2

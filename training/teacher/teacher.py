@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from artifact import Product
 
-from .config import Precision
-from .cross_encoder import CrossEncoder, EncodedPair
-from .data import JudgedPair, read_all_judgements
-from .device import pick_device
-from .errors import TrainingError
-from .loop import fit, shuffled_batch
-from .losses import soft_target_loss
-from .runs import Run, read_json, write_json
+from ..config import Precision
+from ..cross_encoder import CrossEncoder, EncodedPair
+from ..data import JudgedPair, read_all_judgements
+from ..device import pick_device
+from ..errors import TrainingError
+from ..loop import fit, shuffled_batch
+from ..losses import soft_target_loss
+from ..runs import Run, read_json, write_json
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
 SHORTCUT_FILE = "shortcut.json"

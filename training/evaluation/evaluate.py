@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from artifact import Product
 
-from .config import Data
-from .data import JudgedPair, normalise_query
+from ..config import Data
+from ..data import JudgedPair, normalise_query
 from .metrics import Estimate, auc_between, mean_ndcg
 
 Scorer = Callable[[Sequence[tuple[str, Product]]], NDArray[np.floating]]

@@ -1,0 +1,24 @@
+"""The configuration of a run: data sources and the settings of each stage, one file per part."""
+
+from .config import Config, read_config
+from .data import Catalogue, Data, Judgements, Queries
+from .mining import Mining, Pool
+from .optimisation import Optimisation, Precision
+from .student import Student, StudentStage
+from .teacher import Teacher
+
+__all__ = [
+    "Catalogue",
+    "Config",
+    "Data",
+    "Judgements",
+    "Mining",
+    "Optimisation",
+    "Pool",
+    "Precision",
+    "Queries",
+    "Student",
+    "StudentStage",
+    "Teacher",
+    "read_config",
+]
