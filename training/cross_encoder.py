@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from artifact import InputTemplate, PairTokenizer, Product
 from artifact.tokenisation import TokenIds
 
+from . import bert_forward
 from .config import Config, Precision
 from .device import autocast, pick_device
 from .errors import TrainingError
@@ -93,6 +94,9 @@ class CrossEncoder(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
 
+    def _drops(self) -> bool:
+        return self.training and any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules())
+
     def encode(self, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
         """Token ids of queries and products, each distinct query encoded once."""
         queries = {query: self.tokenizer.encode_query(query) for query in dict.fromkeys(q for q, _ in pairs)}
@@ -103,14 +107,18 @@ class CrossEncoder(nn.Module):
         """Logits, shape (pairs,), in the order given; run in chunks sorted by length so that little is padding."""
         device = next(self.model.parameters()).device
         order = sorted(range(len(pairs)), key=lambda i: self.tokenizer.pair_length(len(pairs[i][0]), len(pairs[i][1])))
-        outputs = []
+        batches = []
         for start in range(0, len(order), chunk):
             batch = self.tokenizer.collate([pairs[i] for i in order[start : start + chunk]])
-            feeds = {name: torch.from_numpy(array).to(device) for name, array in batch.feeds().items()}
-            outputs.append(self.model(**feeds).logits[:, 0].float())
+            batches.append({name: torch.from_numpy(array).to(device) for name, array in batch.feeds().items()})
         inverse = torch.empty(len(order), dtype=torch.long)
         inverse[torch.tensor(order)] = torch.arange(len(order))
-        return torch.cat(outputs)[inverse.to(device)]
+        return torch.cat(self._logits(batches))[inverse.to(device)]
+
+    def _logits(self, batches: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        if self._drops() or not bert_forward.is_supported(self.model):
+            return [self.model(**batch).logits[:, 0].float() for batch in batches]
+        return [logits[:, 0] for logits in bert_forward.logits(self.model, batches)]
 
     @torch.inference_mode()
     def logits(self, pairs: Sequence[tuple[str, Product]], precision: Precision = "fp32") -> NDArray[np.float32]:
