@@ -20,17 +20,19 @@ SCHEMA = pa.schema(
         *((field, pa.string()) for field in PRODUCT_FIELDS),
         ("found_by", pa.string()),
         ("logit", pa.float32()),
+        ("target", pa.float32()),
     ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product found for a query, how it was found, and its teacher's logit once it is labelled."""
+    """A product found for a query, how it was found, its teacher's logit once labelled, its human soft target if any."""
 
     product: dict[str, str]
     found_by: str
     logit: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def write_shard(path: Path, lists: Sequence[CandidateList]) -> None:
         **{field: [candidate.product.get(field) for _, candidate in rows] for field in PRODUCT_FIELDS},
         "found_by": [candidate.found_by for _, candidate in rows],
         "logit": [candidate.logit for _, candidate in rows],
+        "target": [candidate.target for _, candidate in rows],
     }
     with replacing(path) as new:
         pq.write_table(pa.table(columns, schema=SCHEMA), new)
@@ -72,7 +75,7 @@ def read_shard(path: Path) -> list[CandidateList]:
     queries: dict[int, str] = {}
     for row in rows:
         product: dict[str, str] = {field: row[field] for field in PRODUCT_FIELDS if row[field]}
-        lists.setdefault(row["list"], []).append(Candidate(product, row["found_by"], row["logit"]))
+        lists.setdefault(row["list"], []).append(Candidate(product, row["found_by"], row["logit"], row["target"]))
         queries[row["list"]] = row["query"]
     return [CandidateList(number, queries[number], tuple(candidates)) for number, candidates in lists.items()]
 
