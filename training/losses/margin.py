@@ -2,8 +2,12 @@
 
 from torch import Tensor
 
+from .pointwise import pointwise_loss
 
-def margin_loss(student: Tensor, teacher: Tensor, present: Tensor, pointwise_weight: float = 0.0) -> Tensor:
+
+def margin_loss(
+    student: Tensor, teacher: Tensor, present: Tensor, pointwise_weight: float = 0.0, *, probabilities: bool = False
+) -> Tensor:
     """Mean over queries of the mean of ((s_i - s_j) - (t_i - t_j))^2 over all ordered pairs i != j.
 
     With e = s - t this is twice the sample variance of e, 2 (n sum e^2 - (sum e)^2) / (n (n - 1)), computed here on
@@ -15,9 +19,11 @@ def margin_loss(student: Tensor, teacher: Tensor, present: Tensor, pointwise_wei
         teacher: logits t, same shape.
         present: True where a product stands, False where a shorter list is padded; same shape.
         pointwise_weight: weight of the pointwise term, 0 for the paper's loss.
+        probabilities: compares sigmoid(s) with sigmoid(t), in the pointwise term too: a margin between two products
+            that are both surely relevant, or both surely not, then counts little.
 
     Requirements:
-        Every query has at least two products: a single one has no margin.
+        Every query has at least one product; a single one has no margin and leaves the pointwise term alone.
 
     Returns:
         A scalar.
@@ -31,11 +37,12 @@ def margin_loss(student: Tensor, teacher: Tensor, present: Tensor, pointwise_wei
         >>> margin_loss(s, t, torch.ones(1, 2, dtype=torch.bool))
         tensor(4.)
     """
-    weight = present.to(student.dtype)
-    count = weight.sum(dim=1)
-    error = (student - teacher) * weight
-    mean = error.sum(dim=1) / count
-    centred = (error - mean[:, None]) * weight
-    margins = 2.0 * centred.square().sum(dim=1) / (count - 1)
-    pointwise = error.square().sum(dim=1) / count
-    return (margins + pointwise_weight * pointwise).mean()
+    s, t = student.masked_fill(~present, 0.0), teacher.masked_fill(~present, 0.0)
+    error = s.sigmoid() - t.sigmoid() if probabilities else s - t
+    count = present.sum(dim=1)
+    mean = error.sum(dim=1) / count  # padding is 0 on both sides
+    centred = (error - mean[:, None]).masked_fill(~present, 0.0)
+    margins = (2.0 * centred.square().sum(dim=1) / (count - 1).clamp(min=1)).mean()
+    if pointwise_weight:
+        margins = margins + pointwise_weight * pointwise_loss(s, t, present, probabilities=probabilities)
+    return margins
