@@ -17,7 +17,7 @@ from .soft_target import soft_target_list_loss
 class ListLoss(Protocol):
     """A loss over the lists of a batch."""
 
-    def __call__(self, student: Tensor, teacher: Tensor, present: Tensor, pointwise_weight: float = 0.0, /) -> Tensor:
+    def __call__(self, student: Tensor, teacher: Tensor, present: Tensor, pointwise_weight: float = 0.0) -> Tensor:
         """A scalar from padded logits of shape (queries, products) and where products stand, plus
         `pointwise_weight` times the mean squared error of single scores."""
 
