@@ -6,7 +6,7 @@ a few thousand human labels a cross-encoder without the shortcut ends below them
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +50,27 @@ class Teacher(nn.Module):
 
 
 class TeacherLabeller:
-    """A finished teacher as a function from text pairs to logits, shape (n,)."""
+    """A finished teacher as a function from text pairs to logits, shape (n,).
+
+    `cross` gives the cross-encoder's part of them, shape (n,); another engine of the same weights may take its place.
+    """
 
     def __init__(self, teacher: Teacher, similarity: Similarity, precision: Precision) -> None:
         self.teacher = teacher.to(pick_device()).eval()
         self.similarity = similarity
         self.precision = precision
+        self.cross: Callable[[Sequence[tuple[str, Product]]], NDArray[np.float32]] = self._cross_by_torch
 
     def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float32]:
         """Logits of pairs."""
-        cross = self.teacher.cross_encoder.logits(pairs, self.precision)
+        cross = self.cross(pairs)
         features = torch.from_numpy(self.similarity.features(pairs)).to(pick_device())
         with torch.inference_mode():
             shortcut: NDArray[np.float32] = self.teacher.shortcut(features)[:, 0].cpu().numpy()
         return cross + shortcut
+
+    def _cross_by_torch(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float32]:
+        return self.teacher.cross_encoder.logits(pairs, self.precision)
 
 
 def human_pairs(run: Run) -> list[JudgedPair]:
