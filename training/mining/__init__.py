@@ -1,5 +1,7 @@
 """Candidate mining: which products a query is compared with, without human labels."""
 
-from .mine import DONE_FILE, mine, mined_shards, training_queries
+from .mine import mine
+from .queries import training_queries
+from .shards import DONE_FILE, mined_shards
 
 __all__ = ["DONE_FILE", "mine", "mined_shards", "training_queries"]

@@ -1,186 +1,121 @@
-"""Candidate lists for unlabelled queries: by BM25, by the sentence encoder, from its middle ranks, at random.
+"""The mining stage: candidate lists for unlabelled queries, shard by shard.
 
 Test queries are kept out, and of judgements that carry their products, the products that only test rows hold. A
-catalogue is taken whole: what is tested on it is new queries, not new products.
+catalogue is taken whole: what is tested on it is new queries, not new products. A list depends on the seed, its number
+and its shard's queries alone, so that an interrupted run ends with the shards of an uninterrupted one.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import bm25s
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..config import Pool
-from ..data import JudgedPair, normalise_query, read_all_judgements, read_catalogue, read_queries
+from ..data import read_all_judgements
 from ..errors import TrainingError
-from ..runs import Run, read_json, write_json
-from ..tables import Candidate, CandidateList, shards, write_shard
+from ..runs import Run
+from ..tables import Candidate, CandidateList, write_shard
 from ..teacher.similarity import SentenceEncoder
 from ..teacher.teacher import similarity_of
-
-MIDDLE_RANKS = 200
-DONE_FILE = "done.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """One mining pool, searchable by words and by vectors."""
-
-    name: str
-    quota: Pool
-    products: list[dict[str, str]]
-    texts: list[str]
-    words: bm25s.BM25
-    vectors: NDArray[np.float32]
+from .pool_index import Found, PoolIndex
+from .products import Products, digest
+from .queries import excluded_keys, read_pool, training_queries
+from .shards import finish, is_finished, rows_of, shard_path
 
 
 def mine(run: Run) -> bool:
-    """Writes the candidate lists of all training queries as shards.
+    """Writes the candidate lists of all training queries as shards; shards that are there are not mined again.
 
     Returns:
         Whether there was anything to do.
 
     Raises:
-        TrainingError: the data sources give no candidates.
+        TrainingError: the data sources give no candidates, a shard is damaged, or the disk is full.
     """
-    if (run.mined / DONE_FILE).exists() and len(shards(run.mined)) == _shards_expected(run):
+    if is_finished(run):
         return False
-    settings = run.config.mining
     judged = read_all_judgements(run.data, run.config.data)
     queries = training_queries(run, judged)
     if not queries:
         raise TrainingError("there are no queries to mine for: the data sources hold none outside the test split")
-    similarity = similarity_of(run)
-    pools = _products_by_pool(run, judged)
-    indexes = [
-        _index(name, settings.pools[name], products, [similarity.product_text(p) for p in products], similarity.encoder)
-        for name, products in pools.items()
-    ]
-    per_shard = settings.lists_per_shard
-    rows = 0
-    with tqdm(total=len(queries), desc="mine", unit="query", mininterval=2, dynamic_ncols=True) as progress:
-        for number, start in enumerate(range(0, len(queries), per_shard)):
-            batch = queries[start : start + per_shard]
-            lists = list(_lists(batch, start, indexes, similarity.encoder, run.config.seed))
-            write_shard(run.mined / f"{number:05d}.parquet", lists)
-            rows += sum(len(entry.candidates) for entry in lists)
-            progress.update(len(batch))
-    if not rows:
-        raise TrainingError("no query has two candidates to compare: the mining pools need more products")
-    write_json(run.mined / DONE_FILE, {"queries": len(queries), "pairs": rows})
+    size = run.config.mining.lists_per_shard
+    numbers = range(-(-len(queries) // size))
+    rows = sum(rows_of(shard_path(run, number)) for number in numbers if shard_path(run, number).exists())
+    todo = [number for number in numbers if not shard_path(run, number).exists()]
+    excluded = excluded_keys(judged)
+    pools = {name: read_pool(run, name, judged, excluded) for name in run.config.mining.pools}
+    del judged
+    try:
+        rows += _mine(run, queries, todo, pools) if todo else 0
+        if not rows:
+            raise TrainingError("no query has two candidates to compare: the mining pools need more products")
+        finish(run, len(queries), rows)
+        shutil.rmtree(run.work("mine"), ignore_errors=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{run.folder}: cannot be written: {error.strerror or error}; the same command goes on once that is mended"
+        ) from error
     return True
 
 
-def mined_shards(run: Run) -> list[Path]:
-    """The shards of the finished mining.
-
-    Raises:
-        TrainingError: it is not finished, or shards of it are gone.
-    """
-    found = shards(run.mined)
-    if not (run.mined / DONE_FILE).exists() or len(found) != _shards_expected(run):
-        raise TrainingError(f"{run.folder}: has not all mined lists; run the stage `mine` first")
-    return found
-
-
-def _shards_expected(run: Run) -> int:
-    queries: int = read_json(run.mined / DONE_FILE)["queries"]
-    return -(-queries // run.config.mining.lists_per_shard)
-
-
-def training_queries(run: Run, judged: Sequence[JudgedPair]) -> list[str]:
-    """All unlabelled queries and the judged training queries, once each, none that a test split holds; shuffled."""
-    config = run.config
-    excluded = {normalise_query(pair.query) for pair in judged if pair.split == "test"}
-    sources = [pair.query for pair in judged if pair.split == "train"]
-    for source in config.data.queries:
-        sources += read_queries(run.data, source)
-    kept: dict[str, str] = {}
-    for query in sources:
-        key = normalise_query(query)
-        if key and key not in excluded:
-            kept.setdefault(key, query)
-    queries = list(kept.values())
-    np.random.default_rng(config.seed).shuffle(queries)
-    return queries[: config.mining.max_queries]
-
-
-def _products_by_pool(run: Run, judged: Sequence[JudgedPair]) -> dict[str, list[dict[str, str]]]:
-    excluded = {normalise_query(pair.query) for pair in judged if pair.split == "test"}
-    pools: dict[str, dict[str, dict[str, str]]] = {name: {} for name in run.config.mining.pools}
-    for catalogue in run.config.data.catalogues:
-        if catalogue.pool is not None:
-            for _, product in read_catalogue(run.data, catalogue):
-                title = product.get("title", "")
-                if title and normalise_query(title) not in excluded:
-                    pools[catalogue.pool].setdefault(title, product)
-    for source in run.config.data.judgements:
-        if source.pool is not None:
-            for pair in judged:
-                if pair.source == source.name and pair.split == "train" and pair.product.get("title"):
-                    pools[source.pool].setdefault(pair.product["title"], dict(pair.product))
-    for name, products in pools.items():
-        if not products:
-            raise TrainingError(f"mining pool {name} has no products with a title")
-    return {name: list(products.values()) for name, products in pools.items()}
-
-
-def _index(
-    name: str, quota: Pool, products: list[dict[str, str]], texts: list[str], encoder: SentenceEncoder
-) -> _Index:
-    words = bm25s.BM25()
-    words.index(_words(texts), show_progress=False)
-    parts = [
-        encoder.vectors(texts[start : start + 1024])
-        for start in tqdm(range(0, len(texts), 1024), desc=f"encode {name}", unit="kproducts", dynamic_ncols=True)
+def _mine(run: Run, queries: Sequence[str], todo: Sequence[int], pools: dict[str, Products]) -> int:
+    """Mines the shards with the numbers of `todo`; returns their rows."""
+    similarity = similarity_of(run)
+    settings = run.config.mining
+    indexes = [
+        PoolIndex(name, products, settings, similarity, run.work("mine"), number)
+        for number, (name, products) in enumerate(pools.items())
     ]
-    return _Index(name, quota, products, texts, words, np.concatenate(parts))
+    size, rows = settings.lists_per_shard, 0
+    there = len(queries) - sum(len(queries[number * size : (number + 1) * size]) for number in todo)
+    with tqdm(
+        desc="mine", total=len(queries), initial=there, unit="query", mininterval=2, dynamic_ncols=True
+    ) as progress:
+        for number in todo:
+            batch = queries[number * size : (number + 1) * size]
+            lists = list(candidate_lists(batch, number * size, indexes, similarity.encoder, run.config.seed))
+            write_shard(shard_path(run, number), lists)
+            rows += sum(len(entry.candidates) for entry in lists)
+            progress.update(len(batch))
+    return rows
 
 
-def _words(texts: Sequence[str]) -> list[list[str]]:
-    return [normalise_query(text).split() or [""] for text in texts]
-
-
-def _lists(
-    queries: list[str], first: int, indexes: Sequence[_Index], encoder: SentenceEncoder, seed: int
+def candidate_lists(
+    queries: Sequence[str], first: int, indexes: Sequence[PoolIndex], encoder: SentenceEncoder, seed: int
 ) -> Iterator[CandidateList]:
+    """The lists of queries that have two candidates or more.
+
+    No list holds two products of the same text or one whose text is the query, letter case and spacing aside.
+
+    Args:
+        queries: of one shard.
+        first: the number of the first; a list draws from (seed, its number).
+        indexes: the pools.
+        encoder: of the queries.
+        seed: of the run.
+    """
     vectors = encoder.vectors(queries)
-    found = [_search(queries, vectors, index) for index in indexes]
-    for i, query in enumerate(queries):
+    ranks = zip(*(index.search(queries, vectors) for index in indexes), strict=True)
+    for i, (query, found) in enumerate(zip(queries, ranks, strict=True)):
         random = np.random.default_rng((seed, first + i))
-        candidates: dict[str, Candidate] = {}
-        for index, (by_words, by_vectors) in zip(indexes, found, strict=True):
-            for how, wanted, ranked in _draws(index, by_words[i], by_vectors[i], random):
-                fresh = (j for j in ranked if index.texts[j] not in candidates and index.texts[j] != query)
-                for j, _ in zip(fresh, range(wanted), strict=False):
-                    candidates[index.texts[j]] = Candidate(index.products[j], f"{index.name}/{how}")
+        taken = {digest(query)}
+        candidates: list[Candidate] = []
+        for index, by_pool in zip(indexes, found, strict=True):
+            picked: list[Found] = []
+            for wanted, ranked in index.draws(by_pool, random):
+                fresh = _fresh(ranked, index, taken)
+                picked += [entry for _, entry in zip(range(wanted), fresh, strict=False)]
+            products = index.products.take([position for position, _ in picked])
+            candidates += [
+                Candidate(product, f"{index.name}/{how}") for product, (_, how) in zip(products, picked, strict=True)
+            ]
         if len(candidates) > 1:
-            yield CandidateList(first + i, query, tuple(candidates.values()))
+            yield CandidateList(first + i, query, tuple(candidates))
 
 
-def _draws(
-    index: _Index, by_words: NDArray[np.int64], by_vectors: NDArray[np.int64], random: np.random.Generator
-) -> Iterator[tuple[str, int, list[int]]]:
-    """(how, wanted, ranked positions) for each way of finding candidates; more ranked than wanted, for duplicates."""
-    quota = index.quota
-    yield "bm25", quota.bm25, by_words.tolist()
-    yield "dense", quota.dense, by_vectors.tolist()
-    middle = by_vectors[quota.dense : MIDDLE_RANKS]
-    yield "middle", quota.middle, random.permutation(middle).tolist()
-    yield "random", quota.random, random.integers(len(index.products), size=4 * quota.random).tolist()
-
-
-def _search(
-    queries: list[str], vectors: NDArray[np.float32], index: _Index
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Best positions, best first: by words, (queries, up to 4 x quota); by cosine, (queries, up to 200)."""
-    depth = min(len(index.products), max(1, 4 * index.quota.bm25))
-    by_words, _ = index.words.retrieve(_words(queries), k=depth, show_progress=False)
-    scores = vectors @ index.vectors.T
-    depth = min(len(index.products), MIDDLE_RANKS)
-    top = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-    return np.asarray(by_words, np.int64), np.take_along_axis(top, order, axis=1)
+def _fresh(ranked: Iterator[Found], index: PoolIndex, taken: set[int]) -> Iterator[Found]:
+    for position, how in ranked:
+        key = int(index.digests[position])
+        if key not in taken:
+            taken.add(key)
+            yield position, how
