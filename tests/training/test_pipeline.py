@@ -5,16 +5,13 @@ import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-import numpy as np
 import pytest
 
-from training import label as label_module
 from training.config import read_config
 from training.cross_encoder import CrossEncoder
 from training.data import normalise_query, read_all_judgements
 from training.errors import TrainingError
 from training.evaluation.served import ServedScorer
-from training.label import label_shards
 from training.lineage import lineage
 from training.mining import training_queries
 from training.tables import read_lists, read_shard, shards
@@ -86,39 +83,6 @@ def test_mining_is_the_same_every_time_and_lists_a_product_once(command, run_of)
     for entry in first:
         titles = [candidate.product["title"] for candidate in entry.candidates]
         assert len(set(titles)) == len(titles) == 6
-
-
-def test_labelling_goes_on_after_a_kill_without_a_lost_or_doubled_row(command, run_of):
-    assert command("mine") == 0
-    run = run_of()
-    mined, folder = shards(run.mined), run.labelled("similarity")
-
-    def lengths(pairs):
-        return np.asarray([len(product["title"]) for _, product in pairs], np.float32)
-
-    calls = []
-
-    def until_killed(pairs):
-        calls.append(len(pairs))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return lengths(pairs)
-
-    with pytest.raises(KeyboardInterrupt):
-        label_shards(until_killed, mined, folder, "test")
-    assert len(shards(folder)) == 2
-    label_shards(lengths, [path for path in mined if not (folder / path.name).exists()], folder, "test")
-    unlabelled = [(e.query, c.product, c.found_by) for e in read_lists(run.mined) for c in e.candidates]
-    labelled = [(e.query, c.product, c.found_by) for e in read_lists(folder) for c in e.candidates]
-    assert labelled == unlabelled
-    assert all(c.logit == len(c.product["title"]) for e in read_lists(folder) for c in e.candidates)
-
-
-def test_a_label_that_is_not_finite_is_refused_with_its_pair(command, run_of):
-    assert command("mine") == 0
-    lists = read_shard(shards(run_of().mined)[0])
-    with pytest.raises(TrainingError, match=f"not finite for '{lists[0].query}'"):
-        label_module.label_lists(lambda pairs: np.full(len(pairs), np.nan, np.float32), lists)
 
 
 def test_a_damaged_shard_says_how_to_mend_it(command, run_of):
