@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A product found for a query, how it was found, its teacher's logit once labelled, its human soft target if any."""
+    """A product found for a query, and how; its teacher's logit once labelled; its human soft target if any."""
 
     product: dict[str, str]
     found_by: str

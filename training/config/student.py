@@ -9,13 +9,28 @@ from artifact import InputTemplate
 from .optimisation import Optimisation
 from .settings import Settings
 
+Labels = Literal["similarity", "teacher", "human"]
+Loss = Literal["margin", "margin-probability", "pointwise", "ranknet", "listwise", "soft-target"]
+
 
 class StudentStage(Settings):
     """One pass of the student over labelled lists."""
 
-    labels: Literal["similarity", "teacher"]
+    labels: Labels = Field(description="who labelled: the untrained similarity, the teacher, or human judges")
+    loss: Loss = Field(default="margin", description="human labels want soft-target; the others read logits")
     fit: Optimisation
     max_lists: int | None = Field(default=None, ge=1, description="the first so many lists; null: all that are mined")
+    list_size: int | None = Field(
+        default=None, ge=2, description="products of a list per step, spread over the quantiles of their labels"
+    )
+
+    @model_validator(mode="after")
+    def _loss_fits_labels(self) -> Self:
+        if (self.labels == "human") != (self.loss == "soft-target"):
+            raise ValueError(
+                f"labels {self.labels} and loss {self.loss}: human labels, and they alone, take soft-target"
+            )
+        return self
 
 
 class Student(Settings):
@@ -26,7 +41,12 @@ class Student(Settings):
         min_length=1, description="the layers of `init` that the student keeps"
     )
     template: InputTemplate
-    pointwise_weight: float = Field(default=0.1, ge=0)
+    pointwise_weight: float = Field(
+        default=0.1,
+        ge=0,
+        description="weight of the anchor on the label's own logit, which keeps one scale for all queries",
+    )
+    dev_lists: int = Field(default=0, ge=0, description="lists of each stage kept apart to measure its loss on")
     stages: tuple[StudentStage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

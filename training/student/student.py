@@ -1,38 +1,30 @@
 """The student: a small cross-encoder that learns, from labelled lists alone, the margins between a query's products."""
 
 import math
-import sys
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from artifact import InputTemplate
 
-from ..config import StudentStage
-from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair, read_template
-from ..device import pick_device
+from ..config import Student, StudentStage
+from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, read_template
 from ..errors import TrainingError
 from ..label import unlabelled
 from ..loop import fit, shuffled_batch
-from ..losses import margin_loss
-from ..mining.mine import DONE_FILE
-from ..runs import Run, read_json
-from ..tables import CandidateList, read_lists
-
-
-@dataclass(frozen=True, slots=True)
-class _Example:
-    """A labelled list, tokenised."""
-
-    pairs: list[EncodedPair]
-    logits: list[float]
+from ..losses import LOSSES
+from ..runs import Run
+from ..tables import shards
+from .human import write_human_lists
+from .sampling import sample_by_quantiles
+from .token_store import Example, TokenStore
 
 
 def train_student(run: Run) -> bool:
-    """Trains the student through its stages and writes its checkpoint.
+    """Trains the student of a run through its stages and writes its checkpoint.
 
     Returns:
         Whether there was anything to do.
@@ -46,17 +38,36 @@ def train_student(run: Run) -> bool:
         if paths:
             raise TrainingError(f"{run.folder}: lacks labels by {labels}; run the stage `label` first")
     settings = run.config.student
-    torch.manual_seed(run.config.seed)
-    student = CrossEncoder.create(settings.init, settings.template, run.work("student"), settings.layers)
+    if any(stage.labels == "human" for stage in settings.stages):
+        write_human_lists(run)
+    sources: dict[str, Sequence[Path]] = {stage.labels: shards(run.labelled(stage.labels)) for stage in settings.stages}
+    fit_student(settings, sources, run.work("student"), run.student, run.config.seed)
+    return True
+
+
+def fit_student(settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, out: Path, seed: int) -> None:
+    """Trains a student through its stages, going on where an earlier call was stopped.
+
+    Args:
+        settings: of the student; `labels` of each stage is a key of `sources`.
+        sources: shards of labelled lists, by who labelled them.
+        work: folder of tokenised lists and unfinished checkpoints.
+        out: folder of the finished checkpoint.
+        seed: of the order of lists, the products drawn from them and new weights.
+
+    Raises:
+        TrainingError: a shard is damaged, or training fails.
+    """
+    torch.manual_seed(seed)
+    student = CrossEncoder.create(settings.init, settings.template, work, settings.layers)
     for number, stage in enumerate(settings.stages):
-        done = run.work("student") / f"stage-{number}"
+        done = work / f"stage-{number}"
         if (done / TEMPLATE_FILE).exists():
             student = CrossEncoder.read(done)
         else:
-            _train_stage(run, student, number, stage)
+            _fit_stage(settings, student, stage, sources[stage.labels], work / f"stage-{number}-fit", (seed, number))
             student.save(done)
-    student.save(run.student)
-    return True
+    student.save(out)
 
 
 def read_student_template(run: Run) -> InputTemplate:
@@ -71,24 +82,46 @@ def read_student_template(run: Run) -> InputTemplate:
     return read_template(path)
 
 
-def _train_stage(run: Run, student: CrossEncoder, number: int, stage: StudentStage) -> None:
+def _fit_stage(
+    settings: Student,
+    student: CrossEncoder,
+    stage: StudentStage,
+    paths: Sequence[Path],
+    folder: Path,
+    seed: tuple[int, int],
+) -> None:
     # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
     student.drop_nothing()
-    examples = _examples(run, student, stage)
-    lists_per_batch = min(len(examples), max(1, round(stage.fit.batch_pairs / _mean_length(examples))))
-    weight = run.config.student.pointwise_weight
-    device = pick_device()
+    if stage.labels == "human":
+        store = TokenStore.build(folder / "lists", paths, student.tokenizer, "target", stage.max_lists, fewest=1)
+    else:
+        store = TokenStore.build(folder / "lists", paths, student.tokenizer, "logit", stage.max_lists)
+    trained = store.lists - min(settings.dev_lists, store.lists // 5)
+    mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
+    lists_per_batch = min(trained, max(1, round(stage.fit.batch_pairs / mean_size)))
+
+    anchor = 0.0 if stage.loss in ("pointwise", "soft-target") else settings.pointwise_weight
+
+    def loss_of(examples: Sequence[Example]) -> Tensor:
+        logits = student([pair for example in examples for pair in example.pairs])
+        labels = torch.from_numpy(np.concatenate([example.labels for example in examples])).to(logits.device)
+        labels = labels.logit() if stage.labels == "human" else labels
+        s, t, present = pad_lists(logits, labels, [len(example.pairs) for example in examples])
+        return LOSSES[stage.loss](s, t, present, anchor)
 
     def step_loss(step: int) -> Tensor:
-        batch = [examples[i] for i in shuffled_batch(step, lists_per_batch, len(examples), run.config.seed, number)]
-        logits = student([pair for example in batch for pair in example.pairs])
-        labels = torch.tensor([logit for example in batch for logit in example.logits], device=device)
-        s, t, present = pad_lists(logits, labels, [len(example.pairs) for example in batch])
-        return margin_loss(s, t, present, weight)
+        picked = shuffled_batch(step, lists_per_batch, trained, *seed).tolist()
+        return loss_of([_sampled(store[i], stage.list_size, (*seed, step, i)) for i in picked])
 
-    steps = math.ceil(len(examples) // lists_per_batch * stage.fit.epochs)
-    folder = run.work("student") / f"stage-{number}-fit"
-    fit(student, step_loss, steps, stage.fit, folder, run.config.seed, f"student, {stage.labels} labels")
+    steps = math.ceil(trained // lists_per_batch * stage.fit.epochs)
+    fit(student, step_loss, steps, stage.fit, folder, seed[0], f"student, {stage.labels} labels")
+
+
+def _sampled(example: Example, size: int | None, seed: tuple[int, ...]) -> Example:
+    if size is None or len(example.pairs) <= size:
+        return example
+    picked = sample_by_quantiles(example.labels, size, np.random.default_rng(seed))
+    return Example([example.pairs[i] for i in picked], example.labels[picked])
 
 
 def pad_lists(student: Tensor, teacher: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,22 +133,3 @@ def pad_lists(student: Tensor, teacher: Tensor, lengths: list[int]) -> tuple[Ten
     s = torch.zeros(shape, device=student.device, dtype=student.dtype).masked_scatter(present, student)
     t = torch.zeros(shape, device=student.device, dtype=teacher.dtype).masked_scatter(present, teacher)
     return s, t, present
-
-
-def _examples(run: Run, student: CrossEncoder, stage: StudentStage) -> list[_Example]:
-    lists = islice(read_lists(run.labelled(stage.labels)), stage.max_lists)
-    total = min(read_json(run.mined / DONE_FILE)["queries"], stage.max_lists or sys.maxsize)
-    progress = tqdm(lists, f"tokenise, {stage.labels} labels", total, unit="list", mininterval=2, dynamic_ncols=True)
-    return [_encode(student, entry) for entry in progress]
-
-
-def _encode(student: CrossEncoder, entry: CandidateList) -> _Example:
-    logits = [candidate.logit for candidate in entry.candidates]
-    if None in logits:
-        raise TrainingError(f"list {entry.number} has candidates without a logit; delete its shard and label again")
-    pairs = student.encode([(entry.query, candidate.product) for candidate in entry.candidates])
-    return _Example(pairs, [logit for logit in logits if logit is not None])
-
-
-def _mean_length(examples: list[_Example]) -> float:
-    return sum(len(example.pairs) for example in examples) / len(examples)
