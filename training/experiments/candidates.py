@@ -19,6 +19,8 @@ _DEPTH = 60
 class Finder:
     """Finds candidates in a catalogue.
 
+    Words are looked for in titles and descriptions, meaning in titles.
+
     Args:
         products: the catalogue.
         encode: a sentence encoder.
@@ -27,10 +29,9 @@ class Finder:
     def __init__(self, products: Sequence[WorldProduct], encode: Encode) -> None:
         self.products = products
         self._encode = encode
-        texts = [f"{product.title}. {product.description}" for product in products]
         self._words = bm25s.BM25()
-        self._words.index([_split(text) for text in texts], show_progress=False)
-        self._vectors = encode(texts)
+        self._words.index([_split(f"{p.title}. {p.description}") for p in products], show_progress=False)
+        self._vectors = encode([product.title for product in products])
         self._by_type: dict[str, list[int]] = {}
         for i, product in enumerate(products):
             self._by_type.setdefault(product.type, []).append(i)
