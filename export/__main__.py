@@ -1,4 +1,4 @@
-"""Command line: `python -m export run|plain|peer`. Results go to files, progress to standard error."""
+"""Command line: `python -m export run|plain|peer|label`. Results go to files, progress to standard error."""
 
 import argparse
 import datetime
@@ -14,6 +14,7 @@ from training.pretrained import resolve
 
 from .errors import ExportError
 from .from_run import export_run
+from .label import label_run
 from .peers import write_peer
 from .pipeline import VARIANTS
 from .plain import export_plain
@@ -22,12 +23,16 @@ from .plain import export_plain
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped."""
     arguments = _parser().parse_args(argv)
+    labels = arguments.command == "label"
+    left = "the same command goes on from the last whole shard" if labels else "nothing was written"
     try:
         if arguments.command == "run":
             variants = tuple(arguments.variants.split(","))
             export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants)
         elif arguments.command == "peer":
             write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
+        elif labels:
+            label_run(arguments.run, arguments.data)
         else:
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
@@ -36,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"export: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"export: {error}; nothing was written", file=sys.stderr)
+        print(f"export: {error}; {left}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nexport: stopped; nothing was written", file=sys.stderr)
+        print(f"\nexport: stopped; {left}", file=sys.stderr)
         return 130
     return 0
 
@@ -50,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="the student of a finished training run, calibrated and evaluated")
     run.add_argument("run", type=Path, help="folder of the run")
     run.add_argument("out", type=Path, help="folder to write")
-    run.add_argument("--data", type=Path, default=Path("data"), help="folder of the run's data (default: %(default)s)")
+    label = commands.add_parser("label", help="labels a run's candidates by its teacher, in the engine fastest here")
+    label.add_argument("run", type=Path, help="folder of the run")
+    for command in (run, label):
+        command.add_argument(
+            "--data", type=Path, default=Path("data"), help="folder of the run's data (default: %(default)s)"
+        )
     run.add_argument("--name", default="default", help="name of the model in the manifest (default: %(default)s)")
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
