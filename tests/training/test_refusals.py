@@ -105,7 +105,7 @@ def test_a_checkpoint_with_a_head_of_several_outputs_can_be_started_from(tiny_en
     [
         ("config.json", "mine"),
         ("run.json", "mine"),
-        ("teacher/shortcut.json", "evaluate"),
+        ("teacher/teacher.json", "evaluate"),
         ("teacher/model.safetensors", "evaluate"),
         ("student/template.json", "evaluate"),
     ],

@@ -1,13 +1,20 @@
 """The teacher: fine-tuned on human grades, and the untrained similarity that it starts from."""
 
+from .families import check_teacher
+from .judged import human_pairs
 from .similarity import SentenceEncoder, Similarity
-from .teacher import SHORTCUT_FILE, fit_similarity, read_teacher, similarity_of, train_teacher
+from .teacher import SHORTCUT_FILE, TEACHER_FILE, TeacherLabeller, fit_similarity, read_teacher, similarity_of
+from .train import train_teacher
 
 __all__ = [
     "SHORTCUT_FILE",
+    "TEACHER_FILE",
     "SentenceEncoder",
     "Similarity",
+    "TeacherLabeller",
+    "check_teacher",
     "fit_similarity",
+    "human_pairs",
     "read_teacher",
     "similarity_of",
     "train_teacher",

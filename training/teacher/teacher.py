@@ -1,88 +1,102 @@
-"""The teacher: a cross-encoder with a similarity shortcut, fine-tuned on soft targets of human grades.
+"""The teacher: a sequence classifier with a similarity shortcut, and what reads a finished one.
 
-logit = cross_encoder(query, product) + w . (cosine, MaxSim) + b. The cross-encoder's head starts at zero and w, b at
-the logistic fit of the similarities, so that the teacher starts as good as they are and fine-tuning adds to that. With
-a few thousand human labels a cross-encoder without the shortcut ends below them.
+outputs = classifier(query, product) + W (cosine, MaxSim) + b. The classifier's head starts at zero and W, b at the best
+fit of the similarities, so that the teacher starts as good as they are and fine-tuning adds to that. With a few
+thousand human labels a small cross-encoder without the shortcut ends below them.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from artifact import Product
 
 from ..config import Precision
-from ..cross_encoder import CrossEncoder, EncodedPair
-from ..data import JudgedPair, read_all_judgements
+from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, EncodedPair
 from ..device import pick_device
 from ..errors import TrainingError
-from ..loop import fit, shuffled_batch
-from ..losses import soft_target_loss
-from ..runs import Run, read_json, write_json
+from ..runs import Run, read_json
+from .classifier import CLASSIFIER_FILE, TextClassifier
+from .head import Head
+from .inputs import Encoded
+from .judged import human_pairs, similarities, targets
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
-SHORTCUT_FILE = "shortcut.json"
-ENCODED_TOGETHER = 1024
+__all__ = [
+    "SHORTCUT_FILE",
+    "TEACHER_FILE",
+    "Teacher",
+    "TeacherLabeller",
+    "fit_similarity",
+    "human_pairs",
+    "read_teacher",
+    "similarity_of",
+]
+
+TEACHER_FILE = "teacher.json"
+SHORTCUT_FILE = TEACHER_FILE
+"""Stands where a teacher is finished."""
 
 
 class Teacher(nn.Module):
-    """Cross-encoder plus a linear layer over the similarity features of a pair."""
+    """A classifier plus, where there is one, a linear layer over the similarity features of a pair."""
 
-    def __init__(self, cross_encoder: CrossEncoder, weights: Sequence[float], bias: float) -> None:
+    def __init__(self, cross_encoder: CrossEncoder | TextClassifier, head: Head, shortcut: nn.Linear | None) -> None:
         super().__init__()
         self.cross_encoder = cross_encoder
-        self.shortcut = nn.Linear(FEATURES, 1)
-        with torch.no_grad():
-            self.shortcut.weight.copy_(torch.tensor([list(weights)]))
-            self.shortcut.bias.fill_(bias)
+        self.head = head
+        self.shortcut = shortcut
 
-    def forward(self, pairs: Sequence[EncodedPair], features: Tensor, chunk: int = 32) -> Tensor:
-        """Logits of pairs, shape (pairs,); `features` has shape (pairs, 2)."""
-        shortcut: Tensor = self.shortcut(features.float())[:, 0]
-        logits: Tensor = self.cross_encoder(pairs, chunk) + shortcut
-        return logits
+    def forward(
+        self, pairs: Sequence[EncodedPair] | Sequence[Encoded], features: Tensor | None, chunk: int = 32
+    ) -> Tensor:
+        """Outputs of pairs, shape (pairs, head.size); `features` has shape (pairs, 2), None without a shortcut."""
+        outputs: Tensor = self.cross_encoder(pairs, chunk)
+        return self.complete(outputs.reshape(len(pairs), self.head.size), features)
+
+    def complete(self, outputs: Tensor, features: Tensor | None) -> Tensor:
+        """The classifier's outputs, shape (pairs, head.size), with the shortcut's added."""
+        if self.shortcut is None or features is None:
+            return outputs
+        shortcut: Tensor = self.shortcut(features.float()).float()
+        return outputs + shortcut
 
 
 class TeacherLabeller:
-    """A finished teacher as a function from text pairs to logits, shape (n,).
+    """A finished teacher as a function from text pairs to calibrated logits, shape (n,).
 
-    `cross` gives the cross-encoder's part of them, shape (n,); another engine of the same weights may take its place.
+    `cross` gives the classifier's outputs, shape (n,) or (n, head.size); another engine of the same weights may take
+    its place.
     """
 
-    def __init__(self, teacher: Teacher, similarity: Similarity, precision: Precision) -> None:
+    def __init__(
+        self, teacher: Teacher, similarity: Similarity, precision: Precision, temperature: float = 1.0
+    ) -> None:
         self.teacher = teacher.to(pick_device()).eval()
         self.similarity = similarity
         self.precision = precision
+        self.temperature = temperature
         self.cross: Callable[[Sequence[tuple[str, Product]]], NDArray[np.float32]] = self._cross_by_torch
 
     def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float32]:
         """Logits of pairs."""
-        cross = self.cross(pairs)
-        features = torch.from_numpy(self.similarity.features(pairs)).to(pick_device())
+        if not pairs:
+            return np.empty(0, np.float32)
+        device, head = pick_device(), self.teacher.head
+        outputs = torch.from_numpy(self.cross(pairs)).to(device).reshape(len(pairs), head.size)
+        features = None
+        if self.teacher.shortcut is not None:
+            features = torch.from_numpy(self.similarity.features(pairs)).to(device)
         with torch.inference_mode():
-            shortcut: NDArray[np.float32] = self.teacher.shortcut(features)[:, 0].cpu().numpy()
-        return cross + shortcut
+            whole = self.teacher.complete(outputs, features)
+            logits: NDArray[np.float32] = head.logit(whole / self.temperature).cpu().numpy()
+        return logits
 
     def _cross_by_torch(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float32]:
         return self.teacher.cross_encoder.logits(pairs, self.precision)
-
-
-def human_pairs(run: Run) -> list[JudgedPair]:
-    """The judged pairs of the training split."""
-    pairs = [pair for pair in read_all_judgements(run.data, run.config.data) if pair.split == "train"]
-    if not pairs:
-        raise TrainingError("the judgements have no pairs in the split train: nothing to fine-tune the teacher on")
-    if len({pair.target for pair in pairs}) == 1:
-        raise TrainingError(
-            f"the {len(pairs)} judged training pairs all have the target {pairs[0].target:g}: nothing to learn"
-        )
-    return pairs
 
 
 def similarity_of(run: Run) -> Similarity:
@@ -94,67 +108,42 @@ def similarity_of(run: Run) -> Similarity:
 def fit_similarity(run: Run, similarity: Similarity) -> SimilarityLabeller:
     """The similarity as a labeller, fitted on the human grades of the training split."""
     pairs = human_pairs(run)
-    weights, bias = fit_logistic(_features(similarity, pairs), _targets(pairs))
+    weights, bias = fit_logistic(similarities(similarity, pairs), targets(pairs))
     return SimilarityLabeller(similarity, weights, bias)
-
-
-def _targets(pairs: Sequence[JudgedPair]) -> NDArray[np.float32]:
-    return np.asarray([pair.target for pair in pairs], np.float32)
-
-
-def _features(similarity: Similarity, pairs: Sequence[JudgedPair]) -> NDArray[np.float32]:
-    """Similarity features of judged pairs, shape (n, 2), computed in parts to show progress."""
-    parts = []
-    with tqdm(total=len(pairs), desc="encode judgements", unit="pair", mininterval=2, dynamic_ncols=True) as progress:
-        for start in range(0, len(pairs), ENCODED_TOGETHER):
-            part = [(pair.query, pair.product) for pair in pairs[start : start + ENCODED_TOGETHER]]
-            parts.append(similarity.features(part))
-            progress.update(len(part))
-    return np.concatenate(parts)
-
-
-def train_teacher(run: Run) -> bool:
-    """Fine-tunes the teacher and writes its checkpoint.
-
-    Returns:
-        Whether there was anything to do.
-    """
-    if (run.teacher / SHORTCUT_FILE).exists():
-        return False
-    settings = run.config.teacher
-    torch.manual_seed(run.config.seed)
-    pairs = human_pairs(run)
-    similarities = _features(similarity_of(run), pairs)
-    cross_encoder = CrossEncoder.create(settings.model, settings.template, run.work("teacher"))
-    teacher = Teacher(cross_encoder, *fit_logistic(similarities, _targets(pairs)))
-
-    encoded = cross_encoder.encode([(pair.query, pair.product) for pair in pairs])
-    features, targets = torch.from_numpy(similarities), torch.from_numpy(_targets(pairs))
-    device = pick_device()
-    batch_pairs = min(settings.fit.batch_pairs, len(pairs))
-
-    def step_loss(step: int) -> Tensor:
-        picked = shuffled_batch(step, batch_pairs, len(pairs), run.config.seed)
-        logits = teacher([encoded[i] for i in picked], features[picked].to(device))
-        return soft_target_loss(logits, targets[picked].to(device))
-
-    steps = math.ceil(len(pairs) // batch_pairs * settings.fit.epochs)
-    fit(teacher, step_loss, steps, settings.fit, run.work("teacher"), run.config.seed, "teacher")
-    cross_encoder.save(run.teacher)
-    shortcut = {"weights": teacher.shortcut.weight[0].tolist(), "bias": teacher.shortcut.bias.item()}
-    write_json(run.teacher / SHORTCUT_FILE, shortcut)
-    return True
 
 
 def read_teacher(run: Run, similarity: Similarity) -> TeacherLabeller:
     """The finished teacher of a run.
 
     Raises:
-        TrainingError: it is not finished.
+        TrainingError: it is not finished, or a file of it is damaged.
     """
-    path: Path = run.teacher / SHORTCUT_FILE
+    path = run.teacher / TEACHER_FILE
     if not path.exists():
         raise TrainingError(f"{run.folder}: has no finished teacher; run the stage `teacher` first")
-    shortcut = read_json(path)
-    teacher = Teacher(CrossEncoder.read(run.teacher), shortcut["weights"], shortcut["bias"])
-    return TeacherLabeller(teacher, similarity, run.config.teacher.fit.precision)
+    record = read_json(path)
+    try:
+        head = Head(None if record["levels"] is None else tuple(float(level) for level in record["levels"]))
+        shortcut = _shortcut(record["shortcut"], head)
+        temperature = float(record["temperature"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"{path}: damaged; delete its folder and run the stage `teacher` again") from error
+    classifier: CrossEncoder | TextClassifier
+    if (run.teacher / CLASSIFIER_FILE).exists() or not (run.teacher / TEMPLATE_FILE).exists():
+        classifier = TextClassifier.read(run.teacher)
+        if not classifier.record["bf16"]:  # in bfloat16 the sum would lose the adapters' last digits
+            classifier.merge()
+    else:
+        classifier = CrossEncoder.read(run.teacher)
+    teacher = Teacher(classifier, head, shortcut)
+    return TeacherLabeller(teacher, similarity, run.config.teacher.fit.precision, temperature)
+
+
+def _shortcut(record: dict[str, list[list[float]]] | None, head: Head) -> nn.Linear | None:
+    if record is None:
+        return None
+    layer = nn.Linear(FEATURES, head.size)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(record["weights"]).reshape(head.size, FEATURES))
+        layer.bias.copy_(torch.tensor(record["bias"]).reshape(head.size))
+    return layer
