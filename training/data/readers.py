@@ -2,36 +2,18 @@
 
 import csv
 import gzip
-import hashlib
-import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.template import ProductField
 
 from ..config import Catalogue, Data, Judgements, Queries
 from ..errors import TrainingError
+from .schema import JudgedPair
+from .splits import refuse_leakage, split_of
 
 csv.field_size_limit(1 << 24)
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedPair:
-    """A (query, product) pair with its human grade and the soft target that the grade stands for."""
-
-    query: str
-    product: Mapping[str, str]
-    grade: str
-    target: float
-    source: str
-    split: str
-
-
-def normalise_query(query: str) -> str:
-    """Letter case, punctuation, spacing and word order aside: what makes two queries the same for a split."""
-    return " ".join(sorted(set(re.findall(r"\w+", query.casefold()))))
 
 
 def read_rows(path: Path, columns: set[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -128,20 +110,6 @@ def read_all_judgements(folder: Path, data: Data) -> list[JudgedPair]:
     pairs = [pair for source in data.judgements for pair in read_judgements(folder, data, source)]
     refuse_leakage(folder, pairs)
     return pairs
-
-
-def split_of(query: str, test_share: float) -> str:
-    """train or test by a hash of the query: the same for every spelling that `normalise_query` takes for the same."""
-    digest = hashlib.sha256(normalise_query(query).encode()).digest()
-    return "test" if int.from_bytes(digest[:8]) / 2**64 < test_share else "train"
-
-
-def refuse_leakage(path: Path, pairs: list[JudgedPair]) -> None:
-    """Raises TrainingError if a query stands in both splits."""
-    splits: dict[str, str] = {}
-    for pair in pairs:
-        if splits.setdefault(normalise_query(pair.query), pair.split) != pair.split:
-            raise TrainingError(f"{path}: query {pair.query!r} stands in train and in test: the test would be void")
 
 
 def _catalogue_by_id(folder: Path, data: Data, source: Judgements) -> dict[str, dict[str, str]]:
