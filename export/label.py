@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from training.cross_encoder import CrossEncoder
 from training.label import TORCH, Scorer, label, needed_shards, teacher_engine
 from training.runs import Run, commit, read_run
 from training.tables import read_shard
@@ -158,7 +159,7 @@ def choose_engine(run: Run, labeller: TeacherLabeller, say: Say) -> tuple[Scorer
     for name, variant in variants.items():
         engines[name] = OnnxScorer(variant.session, partial(_encoded, labeller))
     if begun is None:
-        measured = measure(engines, labeller, pairs[-TIMED_PAIRS:])
+        measured = measure(engines, labeller, pairs[2 * _range_pairs(pairs) :])  # none that int8 was fitted to
         record = _record(measured, variants)
         say(f"{measured}: labelling by {record['engine']}")
         if not measured.agreement[INT8].suffices:
@@ -219,14 +220,23 @@ def _sample(run: Run, size: int) -> list[Pair]:
 
 
 def _encoded(labeller: TeacherLabeller, pairs: Sequence[Pair]) -> EncodedPairs:
-    return EncodedPairs(labeller.teacher.cross_encoder.tokenizer, pairs)
+    model = labeller.teacher.cross_encoder
+    if not isinstance(model, CrossEncoder):
+        raise ExportError("it is no BERT encoder with one output that is trained whole")
+    return EncodedPairs(model.tokenizer, pairs)
+
+
+def _range_pairs(pairs: Sequence[Pair]) -> int:
+    """How many, from the first on, ranges are measured on; as many after them choose between ways to set ranges."""
+    return min(RANGE_PAIRS, len(pairs) // 3)
 
 
 def _build(run: Run, labeller: TeacherLabeller, pairs: Sequence[Pair], say: Say) -> dict[str, Compiled]:
     check_pairs_suffice(len(pairs))
+    parity_pairs = _encoded(labeller, pairs[:PARITY_PAIRS])
     checkpoint = load_checkpoint(run.teacher, say)
-    fp32, _ = compile_fp32(checkpoint, _encoded(labeller, pairs[:PARITY_PAIRS]), say)
-    ranged = min(RANGE_PAIRS, len(pairs) // 3)
+    fp32, _ = compile_fp32(checkpoint, parity_pairs, say)
+    ranged = _range_pairs(pairs)
     ranges, choice = (_encoded(labeller, part) for part in (pairs[:ranged], pairs[ranged : 2 * ranged]))
     int8, _ = compile_int8(checkpoint, fp32, ranges, choice, say)
     return {FP32: fp32, INT8: int8}
