@@ -2,7 +2,7 @@
 
 from .config import Config, read_config
 from .data import Catalogue, Data, Judgements, Queries
-from .mining import Mining, Pool
+from .mining import Mining, Pool, WeakLabels
 from .optimisation import Optimisation, Precision
 from .student import Student, StudentStage
 from .teacher import Teacher
@@ -20,5 +20,6 @@ __all__ = [
     "Student",
     "StudentStage",
     "Teacher",
+    "WeakLabels",
     "read_config",
 ]

@@ -111,7 +111,9 @@ def attributes_of(product: Mapping[str, str], brands: Collection[str] = ()) -> A
 
 def type_of(product: Mapping[str, str]) -> str:
     """The product type in one spelling: the last step of a category path, in lower case and the singular."""
-    steps = [step for step in re.split(r"\s*[>|]\s*|\s+/\s+", product.get("product_type", "")) if step.strip()]
+    steps = re.split(r"\s*[>|]\s*|\s+/\s+", product.get("product_type", ""))
+    # a step without a letter is a code, which no shopper asks for
+    steps = [step for step in steps if re.search(r"[^\W\d_]", step)]
     return " ".join(singular(word) for word in steps[-1].casefold().split()) if steps else ""
 
 
