@@ -1,7 +1,18 @@
-"""Evaluation: metrics with intervals, of checkpoints and of served models."""
+"""Evaluation: metrics with intervals, paired comparisons and a report, of checkpoints and of served models."""
 
+from .compare import Difference, compare
 from .evaluate import Scorer, evaluate, word_overlap
-from .metrics import Estimate
+from .metrics import Estimate, ModelScores, measure
 from .served import ServedScorer
 
-__all__ = ["Estimate", "Scorer", "ServedScorer", "evaluate", "word_overlap"]
+__all__ = [
+    "Difference",
+    "Estimate",
+    "ModelScores",
+    "Scorer",
+    "ServedScorer",
+    "compare",
+    "evaluate",
+    "measure",
+    "word_overlap",
+]
