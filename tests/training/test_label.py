@@ -116,6 +116,16 @@ def test_shards_that_are_labelled_already_are_left_alone(mined, tmp_path):
     assert signs == [{-1}, {1}, {-1}]
 
 
+def test_progress_counts_pairs_of_all_shards_that_are_left(mined, tmp_path, capsys):
+    label_shards(lengths, mined[:1], tmp_path / "out", "test")
+    capsys.readouterr()
+    label_shards(lengths, mined, tmp_path / "out", "test")
+    line = capsys.readouterr().err
+    assert "label by test" in line
+    assert "24/24" in line
+    assert "pair/s" in line
+
+
 def test_a_shard_cut_in_half_is_refused_before_any_is_labelled(mined, tmp_path):
     mined[2].write_bytes(mined[2].read_bytes()[: mined[2].stat().st_size // 2])
     with pytest.raises(TrainingError, match=r"00002.parquet: damaged or cut short.*delete it and run the stage"):
