@@ -216,7 +216,7 @@ def test_the_ordinary_readers_take_the_files(world, tmp_path):
 
 
 def test_a_catalogue_that_is_too_small_is_refused(catalogue):
-    with pytest.raises(TrainingError, match="fewer than 5000 different queries"):
-        make_world(read_products(catalogue)[:20], encode, replace(SMALL, unlabelled_queries=5000))
+    with pytest.raises(TrainingError, match="fewer than 400 different queries"):
+        make_world(read_products(catalogue)[:2], encode, replace(SMALL, unlabelled_queries=400))
     with pytest.raises(TrainingError, match="the catalogue has none"):
         make_world([], encode, SMALL)

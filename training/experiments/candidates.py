@@ -28,7 +28,6 @@ class Finder:
 
     def __init__(self, products: Sequence[WorldProduct], encode: Encode) -> None:
         self.products = products
-        self._encode = encode
         self._words = bm25s.BM25()
         self._words.index([_split(f"{p.title}. {p.description}") for p in products], show_progress=False)
         self._vectors = encode([product.title for product in products])
@@ -37,13 +36,19 @@ class Finder:
             self._by_type.setdefault(product.type, []).append(i)
 
     def candidates(
-        self, query: str, intent: Intent, source: int, count: int, random: np.random.Generator
+        self,
+        query: str,
+        vector: NDArray[np.float32],
+        intent: Intent,
+        source: int,
+        count: int,
+        random: np.random.Generator,
     ) -> list[WorldProduct]:
         """`count` different products, shuffled: the one that the query was made from, of the rest three tenths each by
         words, by meaning and of the same type (partly right ones first), the others at random."""
         found = dict.fromkeys([source])
         each = max(1, 3 * count // 10)
-        for ranked in self._rankings(query, intent, random):
+        for ranked in self._rankings(query, vector, intent, random):
             fresh = (i for i in ranked if i not in found)
             found.update(dict.fromkeys([i for i, _ in zip(fresh, range(each), strict=False)]))
         for i in random.permutation(len(self.products)).tolist():
@@ -52,11 +57,13 @@ class Finder:
             found.setdefault(i)
         return [self.products[i] for i in random.permutation(list(found)[:count])]
 
-    def _rankings(self, query: str, intent: Intent, random: np.random.Generator) -> Iterator[list[int]]:
+    def _rankings(
+        self, query: str, vector: NDArray[np.float32], intent: Intent, random: np.random.Generator
+    ) -> Iterator[list[int]]:
         depth = min(_DEPTH, len(self.products))
         by_words, _ = self._words.retrieve([_split(query)], k=depth, show_progress=False)
         yield by_words[0].tolist()
-        yield np.argsort(-(self._vectors @ self._encode([query])[0]), kind="stable")[:depth].tolist()
+        yield np.argsort(-(self._vectors @ vector), kind="stable")[:depth].tolist()
         same = random.permutation(self._by_type[intent.type]).tolist()
         grades = [true_grade(intent, intent.type, self.products[i].facets) for i in same]
         partly = [i for i, grade in zip(same, grades, strict=True) if grade > 1]

@@ -127,7 +127,7 @@ def make_world(products: Sequence[WorldProduct], encode: Encode, settings: World
             ("train", train, settings.train_candidates),
             ("test", test, settings.test_candidates),
         )
-        for judged_pair in _judge(finder, queries, split, count, settings)
+        for judged_pair in _judge(finder, encode, queries, split, count, settings)
     ]
     return World(settings, tuple(products), tuple(judged), tuple((query, intent) for query, intent, _ in unlabelled))
 
@@ -162,11 +162,12 @@ def _take(drawn: Iterator[_Query], count: int, said: set[str], meant: set[Intent
 
 
 def _judge(
-    finder: Finder, queries: Sequence[_Query], split: str, count: int, settings: WorldSettings
+    finder: Finder, encode: Encode, queries: Sequence[_Query], split: str, count: int, settings: WorldSettings
 ) -> Iterator[Judged]:
+    vectors = encode([query for query, _, _ in queries])
     for number, (query, intent, source) in enumerate(queries):
         random = np.random.default_rng((settings.seed, 2 if split == "train" else 3, number))
-        for product in finder.candidates(query, intent, source, count, random):
+        for product in finder.candidates(query, vectors[number], intent, source, count, random):
             truth = true_grade(intent, product.type, product.facets)
             ratings = rate(truth, settings.misread, settings.raters, random)
             yield Judged(query, intent, product, split, truth, tuple(ratings))
