@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 
 import numpy as np
 
-from ..data import JudgedPair, read_catalogue, read_queries
-from ..data import normalise_query as loose_key
+from ..data import JudgedPair, loose_key, read_catalogue, read_queries
 from ..errors import TrainingError
 from ..runs import Run
 from .products import Products

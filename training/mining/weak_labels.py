@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import WeakLabels
-from ..data import JudgedPair, read_all_judgements
-from ..data import normalise_query as loose_key
+from ..data import JudgedPair, loose_key, read_all_judgements
 from ..errors import TrainingError
 from ..runs import Run
 from .attributes import attributes_of, type_of
