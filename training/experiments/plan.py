@@ -25,8 +25,8 @@ class Plan:
 
     sizes: tuple[int, ...] = SIZES
     pointwise_size: int = POINTWISE_SIZE
-    visits: int = 200_000
-    least_epochs: float = 2
+    visits: int = 100_000
+    least_epochs: float = 1
     most_epochs: float = 10
     human_epochs: float = 4
 
