@@ -47,12 +47,7 @@ def refuse_leakage(path: Path, pairs: list[JudgedPair]) -> None:
     splits: dict[str, str] = {}
     for pair in pairs:
         if splits.setdefault(normalise_query(pair.query), pair.split) != pair.split:
-            raise leaked(path, pair.query)
-
-
-def leaked(path: Path, query: str) -> TrainingError:
-    """The error of a query in both splits."""
-    return TrainingError(f"{path}: query {query!r} stands in train and in test: the test would be void")
+            raise TrainingError(f"{path}: query {pair.query!r} stands in train and in test: the test would be void")
 
 
 class QueryHashes:
@@ -89,10 +84,7 @@ class QueryHashes:
 
 
 class SplitCheck:
-    """Collects the queries of both splits, and tells which stand in both, in bounded memory.
-
-    The rows pass twice: `add` them all, then give them to `leaks` again, which compares the few suspects exactly.
-    """
+    """Collects the queries of both splits, and tells which seem to stand in both, in bounded memory."""
 
     def __init__(self) -> None:
         self._hashes = {TRAIN: QueryHashes(), TEST: QueryHashes()}
@@ -106,13 +98,9 @@ class SplitCheck:
         """Hashes of keys that seem to stand in both splits: mostly none."""
         return self._hashes[TRAIN].in_both(self._hashes[TEST])
 
-    def leaks(self, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-        """The queries of rows whose key came before in the other split; `rows` are all rows once more."""
-        suspects = self.suspects()
-        splits: dict[str, str] = {}
-        for query, split in rows if suspects else ():
-            if key_hash(query) in suspects and splits.setdefault(normalise_query(query), split) != split:
-                yield query
+    def suspected(self, rows: Iterable[tuple[str, str]], suspects: set[int]) -> Iterator[tuple[str, str]]:
+        """Those of the rows whose key has one of the hashes."""
+        return (row for row in rows if key_hash(row[0]) in suspects)
 
 
 def key_hash(query: str) -> int:
