@@ -40,7 +40,9 @@ class JudgedSource:
 
     def relevant_from(self, target: float | None) -> float:
         """The soft target from which a pair is relevant: `target`, or the highest of the source's scale."""
-        return max(self.settings.targets.values()) if target is None else target
+        if target is not None:
+            return target
+        return max(self.settings.targets.values(), default=float(self.targets.max()))
 
 
 def sources_of(pairs: Sequence[JudgedPair], data: Data, split: str) -> list[JudgedSource]:
