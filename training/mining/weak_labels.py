@@ -15,7 +15,7 @@ from ..config import WeakLabels
 from ..data import JudgedPair, loose_key, read_all_judgements
 from ..errors import TrainingError
 from ..runs import Run
-from .attributes import attributes_of, type_of
+from .attributes import Attributes, attributes_of, type_of
 from .near_misses import MISSES, NearMisses
 from .products import BATCH_ROWS, Products, digest
 from .queries import excluded_keys, read_pool
@@ -92,21 +92,22 @@ class _Catalogue:
             for p in batch
             if len(p.get("brand", "")) > 1
         }
-        kinds, brands = np.zeros(len(products), np.uint64), np.zeros(len(products), np.uint64)
+        self._kinds, self._own_brands = np.zeros(len(products), np.uint64), np.zeros(len(products), np.uint64)
         self._counts: Counter[str] = Counter()
-        position = 0
-        for batch in products.batches(BATCH_ROWS):
-            for product in batch:
-                attributes = attributes_of(product, self._brands)
-                kinds[position] = digest(attributes.kind) if type_of(product) else 0
-                brands[position] = digest(attributes.brand) if attributes.brand else 0
-                self._counts.update(attributes.words)
-                position += 1
-        self.typed: NDArray[np.int64] = np.flatnonzero(kinds)
-        self.kinds = np.unique(kinds[self.typed])
-        self._kinds, self._by_kind = kinds, _Groups(kinds)
-        self._own_brands, self._by_brand = brands, _Groups(brands)
-        self._near = NearMisses(attributes_of(p, self._brands) for batch in products.batches(BATCH_ROWS) for p in batch)
+        self._near = NearMisses(self._read())
+        self.typed: NDArray[np.int64] = np.flatnonzero(self._kinds)
+        self.kinds = np.unique(self._kinds[self.typed])
+        self._by_kind, self._by_brand = _Groups(self._kinds), _Groups(self._own_brands)
+
+    def _read(self) -> Iterator[Attributes]:
+        """The attributes of all products, noting what they are looked up by on the way."""
+        everything = (product for batch in self._products.batches(BATCH_ROWS) for product in batch)
+        for position, product in enumerate(everything):
+            attributes = attributes_of(product, self._brands)
+            self._kinds[position] = digest(attributes.kind) if type_of(product) else 0
+            self._own_brands[position] = digest(attributes.brand) if attributes.brand else 0
+            self._counts.update(attributes.words)
+            yield attributes
 
     def graded(self, source: int, count: int, random: np.random.Generator) -> list[JudgedPair]:
         """A query made from the product at `source` with at most `count` graded products, that one first."""
