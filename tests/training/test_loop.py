@@ -10,7 +10,7 @@ from torch import nn
 
 from training.config import Optimisation
 from training.errors import TrainingError
-from training.loop import CHECKPOINT_FILE, METRICS_FILE, fit, schedule
+from training.loop import CHECKPOINT_FILE, METRICS_FILE, Chosen, Selection, fit, schedule
 
 SETTINGS = Optimisation(learning_rate=0.05, epochs=1, batch_pairs=8, checkpoint_every_s=5, precision="fp32")
 
@@ -110,3 +110,82 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_the_end():
     assert rates[9] == rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.02
+
+
+def dev_loss_of(model, curve):
+    """A dev loss with the value of a curve for each measurement, and the weights that were seen."""
+    calls = []
+
+    def measure() -> float:
+        calls.append(model[0].weight.detach().clone())
+        return curve(len(calls))
+
+    return measure, calls
+
+
+def test_the_weights_of_the_lowest_dev_loss_are_kept(tmp_path):
+    model, loss = model_and_loss()
+    measure, seen = dev_loss_of(model, lambda call: [3.0, 1.0, 2.0, 1.5][call - 1])
+    chosen = fit(model, loss, 8, SETTINGS, tmp_path, 1, "best", selection=Selection(measure, every_steps=2))
+    assert chosen == Chosen(steps=4, dev_loss=1.0, misses=2)
+    assert torch.equal(model[0].weight, seen[1])
+    assert not torch.equal(model[0].weight, seen[-1])
+    records = [json.loads(line) for line in (tmp_path / METRICS_FILE).read_text().splitlines()]
+    assert [r["dev_loss"] for r in records if "dev_loss" in r] == [3.0, 1.0, 2.0, 1.5]
+    assert [path.name for path in tmp_path.glob("best-*")] == ["best-4.pt"]
+
+
+def test_training_stops_when_the_dev_loss_gains_no_more(tmp_path):
+    model, loss = model_and_loss()
+    measure, seen = dev_loss_of(model, lambda call: abs(call - 2.0))
+    steps = []
+    selection = Selection(measure, every_steps=3, patience=2)
+    chosen = fit(model, lambda s: steps.append(s) or loss(s), 100, SETTINGS, tmp_path, 1, "stop", selection=selection)
+    assert (chosen.steps, len(steps), len(seen)) == (6, 12, 4)
+    again = Selection(lambda: pytest.fail("measured again"), every_steps=3, patience=2)
+    other, _ = model_and_loss()
+    assert (
+        fit(other, lambda _: pytest.fail("ran again"), 100, SETTINGS, tmp_path, 1, "again", selection=again) == chosen
+    )
+    assert torch.equal(other[0].weight, seen[1])
+
+
+@pytest.mark.parametrize("killed_at", [1, 9, 10, 16, 29])
+def test_the_best_weights_outlive_a_kill(tmp_path, killed_at):
+    def trained(folder, until=None):
+        model, loss = model_and_loss()
+        x = torch.randn(64, 3, generator=torch.Generator().manual_seed(99))
+
+        def step_loss(step):
+            if step == until:
+                raise KilledError
+            return loss(step)
+
+        def dev_loss():
+            model.eval()
+            with torch.no_grad():
+                return float((model(x)[:, 0] - x.sum(1)).square().mean())
+
+        chosen = fit(model, step_loss, 30, SETTINGS, folder, 1, "fit", selection=Selection(dev_loss, every_steps=2))
+        return chosen, model
+
+    expected, whole = trained(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        trained(tmp_path / "broken", killed_at)
+    chosen, resumed = trained(tmp_path / "broken")
+    assert chosen == expected
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert (tmp_path / "broken" / METRICS_FILE).read_text() == (tmp_path / "whole" / METRICS_FILE).read_text()
+
+
+def test_frozen_weights_are_not_in_checkpoints(tmp_path):
+    model, loss = model_and_loss()
+    model[0].weight.requires_grad = False
+    fit(model, loss, 3, SETTINGS, tmp_path, seed=1, label="frozen")
+    assert set(torch.load(tmp_path / CHECKPOINT_FILE)["model"]) == {"0.bias", "2.weight", "2.bias"}
+
+
+def test_a_dev_loss_that_is_not_finite_stops_the_run(tmp_path):
+    model, loss = model_and_loss()
+    with pytest.raises(TrainingError, match="the dev loss is not finite; lower the learning rate"):
+        fit(model, loss, 3, SETTINGS, tmp_path, 1, "nan", selection=Selection(lambda: float("nan"), every_steps=1))
