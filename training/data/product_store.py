@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -39,7 +40,7 @@ class ProductStore:
         self._hash = hash_of
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = io.BytesIO() if path is None else path.open("wb+", buffering=0)
+        self._file: IO[bytes] = io.BytesIO() if path is None else path.open("wb+")
         self._hashes: NDArray[np.int64] = np.empty(0, np.int64)
         self._offsets: NDArray[np.int64] = np.empty(0, np.int64)
         self._ends: NDArray[np.int64] = np.empty(0, np.int64)
@@ -50,7 +51,8 @@ class ProductStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # a full disk, told already
+            self._file.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
