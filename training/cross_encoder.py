@@ -149,9 +149,11 @@ def check_models(config: Config) -> None:
     Raises:
         TrainingError: naming the model and what is expected of it.
     """
+    from .teacher.families import check_teacher  # here, for the teacher is built on this module
+
     load(AutoConfig, config.encoder)
-    teacher, student = config.teacher, config.student
-    _check_model(teacher.model, teacher.template)
+    check_teacher(config.teacher)
+    student = config.student
     layers = _check_model(student.init, student.template)
     if max(student.layers) >= layers:
         raise TrainingError(f"{student.init}: has {layers} layers, the configuration picks {list(student.layers)}")

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from training.config import Config, read_config
-from training.parallel import share
+from training.errors import TrainingError
+from training.parallel import Processes, share
 from training.runs import open_run
 from training.teacher import TEACHER_FILE, human_pairs, read_teacher, train_teacher
 
@@ -110,5 +111,13 @@ def test_two_processes_stopped_and_resumed_train_the_teacher_that_one_does(
         torch.testing.assert_close(other_best[name], tensor, atol=1e-5, rtol=0)
 
 
-def test_one_process_has_the_whole_batch():
-    assert share(np.arange(7)).tolist() == list(range(7))
+def test_the_shares_of_processes_are_equal_and_make_up_the_batch(monkeypatch):
+    batch = np.random.default_rng(0).permutation(12)
+    assert share(batch).tolist() == batch.tolist()
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr("training.parallel.processes", lambda rank=rank: Processes(rank, 3))
+        parts.append(share(batch))
+    assert np.stack(parts, axis=1).flatten().tolist() == batch.tolist()
+    with pytest.raises(TrainingError, match="a batch of 11 cannot be shared by 3 processes: make batch_pairs a mult"):
+        share(batch[:11])
