@@ -63,17 +63,22 @@ class ModelScores:
         logits: shape (pairs,); any scores that rank where `calibration` is None.
         calibration: from logits to probabilities of relevance; the identity `Calibration()` is the plain sigmoid.
             None: the scores are not logits of a probability, and no calibration error is measured.
+        served: probabilities that a service gave, shape (pairs,), in place of `calibration`.
     """
 
     logits: NDArray[np.float64]
     calibration: Calibration | None = None
+    served: NDArray[np.float64] | None = None
 
     def of(self, source: JudgedSource) -> "ModelScores":
         """The scores of one source's pairs."""
-        return ModelScores(self.logits[source.rows], self.calibration)
+        served = None if self.served is None else self.served[source.rows]
+        return ModelScores(self.logits[source.rows], self.calibration, served)
 
     def probabilities(self) -> NDArray[np.float64] | None:
         """Calibrated probabilities, shape (pairs,), or None."""
+        if self.served is not None:
+            return self.served
         return None if self.calibration is None else self.calibration.scores(self.logits)
 
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from .calibration import ReliabilityBin
@@ -31,7 +31,7 @@ STYLE = {
     "text.parse_math": False,  # a name with dollar signs is a name
 }
 COLOURS = ("#1f5fa8", "#c8553d", "#3a8f6b", "#8b5fbf", "#b8860b", "#5b6770")
-BARS = 30
+BARS = 20
 
 Curve = Sequence[tuple[str, int, Estimate]]
 """(label, size, figure) points; points of one label make one line."""
@@ -102,6 +102,7 @@ def score_histogram(values: NDArray[np.float64], by_grade: Mapping[str, NDArray[
             axes.stairs(shares, edges, color=colour, fill=True, alpha=0.12)
             axes.stairs(shares, edges, color=colour, lw=1.4, label=name)
         axes.set_xlabel(label)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
         axes.set_ylabel("share of the grade's pairs")
         axes.legend(title="grade (pairs)", fontsize=8)

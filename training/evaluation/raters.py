@@ -45,11 +45,11 @@ def rater_ceiling(
     mean = np.full(len(queries), np.nan)
     np.divide(np.where(rated, columns, 0).sum(axis=0), rated.sum(axis=0), out=mean, where=rated.any(axis=0))
     estimates = []
-    for name, column in zip((*names, "mean of raters"), [*columns, mean], strict=True):
+    for name, column in zip((*names, "the mean rater"), [*columns, mean], strict=True):
         own = column[np.isfinite(column)]
         if len(own):
             low, high = mean_interval(own, settings.resamples, settings.seed)
-            label = f"nDCG@{settings.depth} of {name} against the others"
+            label = f"nDCG@{settings.depth} of {name}"
             estimates.append(Estimate(label, float(own.mean()), low, high, data, split, len(own)))
     return estimates
 

@@ -74,7 +74,7 @@ def by_segment(
                 figures.append(_of_queries(kind, str(segment), queries[0], inside, source, settings))
             elif aucs:
                 figures.append(_of_auc(kind, str(segment), aucs[0], inside, source, scores, settings))
-    return figures
+    return [figure for figure in figures if figure.size]
 
 
 def _of_queries(

@@ -32,17 +32,27 @@ class ServedScorer:
 
     def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float64]:
         """Logits of pairs, shape (n,)."""
+        return self._answers(pairs, ("logits",))[0]
+
+    def logits_and_scores(
+        self, pairs: Sequence[tuple[str, Product]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logits and calibrated scores of pairs, each of shape (n,)."""
+        logits, scores = self._answers(pairs, ("logits", "scores"))
+        return logits, scores
+
+    def _answers(self, pairs: Sequence[tuple[str, Product]], fields: Sequence[str]) -> NDArray[np.float64]:
         by_query: dict[str, list[int]] = {}
         for i, (query, _) in enumerate(pairs):
             by_query.setdefault(query, []).append(i)
-        logits = np.empty(len(pairs))
+        answers = np.empty((len(fields), len(pairs)))
         for query, rows in by_query.items():
             for start in range(0, len(rows), PRODUCTS_PER_REQUEST):
                 part = rows[start : start + PRODUCTS_PER_REQUEST]
-                logits[part] = self._ask(query, [pairs[i][1] for i in part])
-        return logits
+                answers[:, part] = self._ask(query, [pairs[i][1] for i in part], fields)
+        return answers
 
-    def _ask(self, query: str, products: Sequence[Product]) -> list[float]:
+    def _ask(self, query: str, products: Sequence[Product], fields: Sequence[str]) -> list[list[float]]:
         body = json.dumps({"query": query, "products": [{"title": "", **product} for product in products]}).encode()
         headers = {"content-type": "application/json"}
         if self.key is not None:
@@ -51,14 +61,13 @@ class ServedScorer:
         try:
             with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
                 answer = json.load(response)
-            complete, logits = answer["complete"], answer["logits"]
+            complete, values = answer["complete"], [answer[field] for field in fields]
         except urllib.error.HTTPError as error:
             raise TrainingError(f"{self.url}/score answered {error.code}: {error.read().decode()[:500]}") from error
         except OSError as error:
             raise TrainingError(f"{self.url}: no answer: {error}; is the service running (make serve)?") from error
         except (ValueError, LookupError, TypeError, HTTPException) as error:
             raise TrainingError(f"{self.url}/score: expected the answer of this service: {error!r}") from error
-        if not complete or None in logits:
+        if not complete or any(None in column for column in values):
             raise TrainingError(f"{self.url}/score left products of query {query!r} without a score")
-        result: list[float] = logits
-        return result
+        return values
