@@ -138,6 +138,12 @@ def test_facets_have_one_value_per_meaning_whatever_the_unit_or_spelling():
     assert {"3m", "10ft"} <= set(wordings("length", "3"))
     assert shows(" cable 10 ft grey ", "length", "3")
     assert not shows(" cable 110 ft ", "length", "3")
+    assert {read_facets("x", "", {"cable_length": text})["length"] for text in ("22.5", "22.875")} == {
+        frozenset({"22.86"})
+    }
+    assert wordings("length", "22.86")[0] == "75ft"
+    assert {"15m", "50ft"} <= set(wordings("length", "15"))
+    assert not any("f" in words for words in wordings("length", "5"))
     assert wordings("storage", "2000")[0] == "2tb"
 
 
@@ -216,7 +222,11 @@ def test_the_ordinary_readers_take_the_files(world, tmp_path):
 
 
 def test_a_catalogue_that_is_too_small_is_refused(catalogue):
-    with pytest.raises(TrainingError, match="fewer than 400 different queries"):
-        make_world(read_products(catalogue)[:2], encode, replace(SMALL, unlabelled_queries=400))
+    with pytest.raises(TrainingError, match="fewer than 300 different queries"):
+        make_world(
+            read_products(catalogue)[:1],
+            encode,
+            replace(SMALL, test_queries=1, train_queries=1, unlabelled_queries=300),
+        )
     with pytest.raises(TrainingError, match="the catalogue has none"):
         make_world([], encode, SMALL)

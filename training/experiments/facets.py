@@ -12,6 +12,10 @@ _COLOURS = "black white grey silver blue red green yellow orange pink purple bro
 COLOURS = {word: word for word in _COLOURS.split()} | {"gray": "grey", "violet": "purple", "aqua": "turquoise"}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _FEET_PER_METRE = 1 / 0.3048
+_METRES = (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 100)
+_SAME_IN_FEET = {1.5: 5, 3: 10, 15: 50, 30: 100}
+_FEET = (0.5, 1, 2, 3, 4, 6, 7, 12, 14, 15, 20, 25, 35, 40, 75, 200)
+_USUAL_LENGTHS = (*_METRES, *(round(feet / _FEET_PER_METRE, 2) for feet in _FEET))
 _CORES = {"1": "single core", "2": "dual core", "4": "quad core", "6": "hexa core", "8": "octa core"}
 
 
@@ -93,22 +97,33 @@ def _true(text: str) -> set[str]:
     return {"true"} if text in ("True", "Y") else set()
 
 
+def _length(metres: float) -> str:
+    """In metres; one of the lengths that cables usually have where it is within 2 % of one: makers round feet."""
+    usual = min(_USUAL_LENGTHS, key=lambda length: abs(length - metres))
+    return number(str(usual if abs(usual - metres) <= 0.02 * usual else metres))
+
+
+def _lengths(text: str) -> set[str]:
+    return {_length(float(value)) for value in _numbers(text)}
+
+
 def _length_in(title: str) -> str | None:
     if match := re.search(r"\b(\d+(?:[.,]\d+)?) ?(?:m|metre|meter)s?\b", title, re.IGNORECASE):
-        return number(match[1].replace(",", "."))
+        return _length(float(match[1].replace(",", ".")))
     if match := re.search(r"\b(\d+(?:\.\d+)?)[ -]?(?:ft|foot|feet)\b", title, re.IGNORECASE):
-        return number(f"{float(match[1]) / _FEET_PER_METRE:.1f}")
+        return _length(float(match[1]) / _FEET_PER_METRE)
     return None
 
 
 def _length_words(value: str) -> tuple[str, ...]:
     metres = float(value)
     words = [f"{value}m", f"{value} meter", f"{value} metre"]
-    feet = metres * _FEET_PER_METRE
-    if round(feet) and abs(feet - round(feet)) < 0.04 * feet:
-        words += [f"{round(feet)}ft", f"{round(feet)} foot", f"{round(feet)} feet"]
+    feet = _SAME_IN_FEET.get(metres) or (None if metres in _METRES else round(metres * _FEET_PER_METRE, 1))
+    if feet is not None and feet == round(feet):
+        in_feet = [f"{feet:.0f}ft", f"{feet:.0f} foot", f"{feet:.0f} feet"]
+        words = words + in_feet if metres in _METRES else in_feet + words
     if metres < 1:
-        words += [f"{number(str(metres * 100))}cm"]
+        words.append(f"{number(str(metres * 100))}cm")
     return tuple(words)
 
 
@@ -190,7 +205,7 @@ FACETS: dict[str, Facet] = {
             _colours,
             _table({"grey": ("grey", "gray")}),
         ),
-        Facet("length", ("cable_length",), _numbers, _length_words),
+        Facet("length", ("cable_length",), _lengths, _length_words),
         Facet(
             "connector", ("connector_1", "connector_2"), _vocabulary(CONNECTORS), _table({"rj45": ("rj45", "rj-45")})
         ),
