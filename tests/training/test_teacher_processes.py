@@ -16,7 +16,7 @@ from training.config import Config, read_config
 from training.errors import TrainingError
 from training.parallel import Processes, share
 from training.runs import open_run
-from training.teacher import TEACHER_FILE, human_pairs, read_teacher, train_teacher
+from training.teacher import TEACHER_FILE, human_pairs, read_teacher, similarity_of, train_teacher
 
 from .tiny_models import TEMPLATE, write_model
 
@@ -46,21 +46,26 @@ with opened(Path(sys.argv[1]), Config.model_validate_json(Path(sys.argv[2]).read
 
 
 @pytest.fixture
-def config(config_file, tmp_path):
-    """A Llama with LoRA that drops nothing: what is dropped differs from process to process."""
-    fit = {"learning_rate": 5e-3, "epochs": 2, "batch_pairs": 14, "precision": "fp32", "checkpoint_every_s": 1e-9}
-    model = write_model("llama", tmp_path / "llama")
-    lora = {"rank": 4, "dropout": 0}
-    teacher = {"model": str(model), "template": TEMPLATE, "fit": fit, "lora": lora}
-    teacher |= {"head": "grades", "shortcut": False}
-    return Config.model_validate({**read_config(config_file).model_dump(), "teacher": teacher})
+def config_of(config_file, tmp_path):
+    """A teacher that drops nothing, for what is dropped differs from process to process; batches of several chunks."""
+
+    def made(family: str, **more: object) -> Config:
+        model = write_model(family, tmp_path / family)
+        settings = json.loads((model / "config.json").read_text())
+        without = {name: 0.0 for name in settings if name.endswith(("dropout_prob", "dropout"))}
+        (model / "config.json").write_text(json.dumps({**settings, **without}))
+        fit = {"learning_rate": 5e-3, "epochs": 10, "batch_pairs": 70, "precision": "fp32", "checkpoint_every_s": 1e-9}
+        teacher = {"model": str(model), "template": TEMPLATE, "fit": fit, **more}
+        return Config.model_validate({**read_config(config_file).model_dump(), "teacher": teacher})
+
+    return made
 
 
 @pytest.fixture
-def launch(config, data_folder, tmp_path):
+def launch(data_folder, tmp_path):
     """Trains in two processes by `accelerate launch`."""
 
-    def run(name: str, *options: str):
+    def run(config: Config, name: str, *options: str):
         script, settings = tmp_path / "script.py", tmp_path / "config.json"
         script.write_text(SCRIPT)
         settings.write_text(config.model_dump_json())
@@ -79,36 +84,40 @@ def launch(config, data_folder, tmp_path):
     return run
 
 
-def outcome(run):
-    pairs = [(pair.query, pair.product) for pair in human_pairs(run)[:20]]
-    record = json.loads((run.teacher / TEACHER_FILE).read_text())
-    best = torch.load(next((run.work("teacher") / "fit").glob("best-*.pt")))
-    return read_teacher(run, None)(pairs), record, best
-
-
-@pytest.mark.parametrize("sharded", [False, True], ids=["copies", "fsdp"])
-def test_two_processes_stopped_and_resumed_train_the_teacher_that_one_does(
-    launch, config, data_folder, tmp_path, sharded
-):
-    one = open_run(tmp_path / "one", config, data_folder)
-    assert train_teacher(one)
-    if sharded:
-        settings = yaml.safe_load(FSDP.read_text())
-        settings["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"] = "LlamaDecoderLayer"
-        (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump({**settings, "num_processes": 2, "use_cpu": True}))
-        two = launch("two", "--config_file", str(tmp_path / "fsdp.yaml"))
-    else:
-        two = launch("two", "--multi_gpu")
-    assert [(two.folder / f"process-{rank}").read_text() for rank in (0, 1)] == [f"2 {sharded}"] * 2
-    labels, record, best = outcome(one)
-    others, other_record, other_best = outcome(two)
+def same_outcome(one, two):
+    """Asserts that two runs have one teacher."""
+    pairs = [(pair.query, pair.product) for pair in human_pairs(one)[:20]]
+    labels, others = (read_teacher(run, similarity_of(run))(pairs) for run in (one, two))
     assert labels.std() > 0
     assert others == pytest.approx(labels, abs=1e-4)
-    assert other_record["steps"] == record["steps"]
-    assert other_record["dev"]["loss"] == pytest.approx(record["dev"]["loss"], abs=1e-5)
-    assert set(other_best) == set(best)
-    for name, tensor in best.items():
-        torch.testing.assert_close(other_best[name], tensor, atol=1e-5, rtol=0)
+    record, other = (json.loads((run.teacher / TEACHER_FILE).read_text()) for run in (one, two))
+    assert other["steps"] == record["steps"]
+    assert other["dev"]["loss"] == pytest.approx(record["dev"]["loss"], abs=1e-5)
+    weights, others = (torch.load(next((run.work("teacher") / "fit").glob("best-*.pt"))) for run in (one, two))
+    assert set(weights) == set(others)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(others[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_two_processes_stopped_and_resumed_train_the_teacher_that_one_does(launch, config_of, data_folder, tmp_path):
+    config = config_of("bert")
+    one = open_run(tmp_path / "one", config, data_folder)
+    assert train_teacher(one)
+    two = launch(config, "two", "--multi_gpu")
+    assert [(two.folder / f"process-{rank}").read_text() for rank in (0, 1)] == ["2 False"] * 2
+    same_outcome(one, two)
+
+
+def test_a_decoder_sharded_over_two_processes_becomes_what_it_does_in_one(launch, config_of, data_folder, tmp_path):
+    config = config_of("llama", lora={"rank": 4, "dropout": 0}, head="grades", shortcut=False)
+    one = open_run(tmp_path / "one", config, data_folder)
+    assert train_teacher(one)
+    settings = yaml.safe_load(FSDP.read_text())
+    settings["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"] = "LlamaDecoderLayer"
+    (tmp_path / "fsdp.yaml").write_text(yaml.safe_dump({**settings, "num_processes": 2, "use_cpu": True}))
+    two = launch(config, "two", "--config_file", str(tmp_path / "fsdp.yaml"))
+    assert [(two.folder / f"process-{rank}").read_text() for rank in (0, 1)] == ["2 True"] * 2
+    same_outcome(one, two)
 
 
 def test_the_shares_of_processes_are_equal_and_make_up_the_batch(monkeypatch):

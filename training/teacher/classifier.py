@@ -105,7 +105,7 @@ class TextClassifier(nn.Module):
         model: Any = self.model
         try:
             if isinstance(model, PeftModel):
-                # no model card, no look at the base model's hub page for a changed vocabulary
+                # the vocabulary is not changed: without this, peft would ask the hub whether it is
                 model.save_pretrained(str(folder), save_embedding_layers=False)
             else:
                 model.save_pretrained(folder)

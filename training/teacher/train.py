@@ -138,7 +138,8 @@ class _FineTuning:
     def _create(self, train: Rows) -> Teacher:
         classifier: CrossEncoder | TextClassifier
         if self._is_plain_bert():
-            folder = self.run.work("teacher")
+            folder = self.run.work("teacher")  # gets the tokenizer, of each process its own
+            folder = folder if processes().main else folder / f"process-{processes().rank}"
             classifier = CrossEncoder.create(self.settings.model, self.settings.template, folder)
         else:
             classifier = TextClassifier.create(self.settings, self.head.size)
