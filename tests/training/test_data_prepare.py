@@ -76,6 +76,16 @@ def test_an_interrupted_stage_goes_on_with_the_missing_files_and_ends_with_the_s
     assert kept.stat().st_mtime_ns == before
 
 
+def test_what_a_killed_process_left_behind_does_no_harm(run):
+    for left in ("data/judgements/000-judged.new", "work/data/products"):
+        (run.folder / left).parent.mkdir(parents=True)
+        (run.folder / left).write_bytes(b"half a file" * 10_000)
+    prepare(run)
+    assert_streams_what_the_lists_hold(run)
+    assert not list(run.folder.rglob("*.new"))
+    assert not (run.folder / "work" / "data" / "products").exists()
+
+
 @contextmanager
 def files_of_at_most(size):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -3,6 +3,9 @@
 import csv
 import gzip
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -149,8 +152,8 @@ def wands(tmp_path):
     return tmp_path
 
 
-def wands_source(**more):
-    return Judgements(name="wands", file="label.csv", licence="MIT", reader="wands", **more)
+def wands_source(file="label.csv", **more):
+    return Judgements(name="wands", file=file, licence="MIT", reader="wands", **more)
 
 
 def test_wands_joins_its_three_files(wands):
@@ -292,6 +295,24 @@ def test_leaks_across_sources_can_be_dropped_from_training(tmp_path):
     dropping = b.model_copy(update={"leaks": "drop"})
     pairs = read_all_judgements(tmp_path, Data(judgements=(a, dropping)))
     assert [(pair.query, pair.split) for pair in pairs] == [("usb hub", "test"), ("lamp", "train")]
+
+
+def test_the_examples_of_the_documentation_are_valid():
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    examples = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    readers = {source.reader for e in examples for source in Data.model_validate(tomllib.loads(e)["data"]).judgements}
+    assert readers == {"table", "esci", "wands"}
+
+
+def test_filled_in_settings_survive_being_written_down_and_read_again():
+    for source in (esci_source(version="small"), wands_source(test_share=0.5), own("a.csv")):
+        assert Judgements.model_validate(json.loads(source.model_dump_json())) == source
+
+
+def test_a_source_names_all_files_that_it_is_read_from():
+    assert esci_source().files == (EXAMPLES, PRODUCTS)
+    assert wands_source(file="data/label.csv").files == ("data/label.csv", "data/product.csv", "data/query.csv")
+    assert own("a.csv").files == ("a.csv",)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,7 @@ class Rows:
 
     def place(self, row: int) -> str:
         """File and line of a row, to begin an error with."""
-        unit = "row" if is_parquet(self.path) else "line"
-        return f"{self.path}, {unit} {self.numbers[row]}"
+        return f"{self.path}, {place_unit(self.path)} {self.numbers[row]}"
 
     def refuse_first(self, wrong: pa.ChunkedArray, complaint: Callable[[dict[str, Any]], str]) -> None:
         """Raises TrainingError for the first row where `wrong` is true, if any; null counts as false."""
@@ -55,6 +54,11 @@ class Rows:
 def is_parquet(path: Path) -> bool:
     """Whether the file's name says that it is parquet."""
     return path.suffix in (".parquet", ".pq")
+
+
+def place_unit(path: Path) -> str:
+    """What places in a file are counted in."""
+    return "row" if is_parquet(path) else "line"
 
 
 def read_batches(

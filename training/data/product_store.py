@@ -17,7 +17,7 @@ from artifact import PRODUCT_FIELDS
 from artifact.template import ProductField
 
 from ..errors import TrainingError
-from .formats import Rows
+from .formats import Rows, place_unit
 
 Hash = Callable[[Hashable], int]
 
@@ -129,6 +129,7 @@ class ProductStore:
 
     def _refuse_different(self, path: Path, contents: NDArray[np.int64]) -> None:
         """Compares products whose ids have one hash; `contents` are hashes of their texts."""
+        unit = place_unit(path)
         same_hash = self._hashes[1:] == self._hashes[:-1]
         for second in (np.flatnonzero(same_hash & (contents[1:] != contents[:-1])) + 1).tolist():
             key, line, product = self._record(second)
@@ -137,7 +138,7 @@ class ProductStore:
                 other, earlier, texts = self._record(position)
                 if other == key and texts != product:
                     raise TrainingError(
-                        f"{path}: two different products have the id {shown(key)}, in lines {earlier} and {line}: "
+                        f"{path}: two different products have the id {shown(key)}, in {unit}s {earlier} and {line}: "
                         "give each its own"
                     )
 
