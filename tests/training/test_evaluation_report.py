@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from artifact.calibration import Calibration
-from training.config import Data
+from training.config import Data, read_config
 from training.config.evaluation import Evaluation
 from training.data import JudgedPair
 from training.errors import TrainingError
 from training.evaluation.metrics import Estimate, ModelScores
 from training.evaluation.report import CurvePoint, ReportInput, write_report
+from training.evaluation.table import print_evaluation
 
 SETTINGS = Evaluation(resamples=100, permutations=99, segment_queries=5, noise_note="Raters <b>differ</b>.")
 HOSTILE = "<script>alert('title')</script>"
@@ -185,3 +186,18 @@ def test_input_that_makes_no_report_is_refused_and_nothing_is_written(change, sa
     with pytest.raises(TrainingError, match=said):
         write_report(tmp_path / "r.html", replace(report_of(), **change))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_evaluation_of_the_floors_prints_differences_and_writes_the_report(
+    config_file, data_folder, tmp_path, capsys
+):
+    path = tmp_path / "page.html"
+    config = read_config(config_file)
+    print_evaluation(config, data_folder, tmp_path / "no-run", "test", None, None, path, SETTINGS)
+    printed = capsys.readouterr().out
+    assert "nDCG of judged: gains 0 → 0, 2 → 3." in printed
+    assert "| word overlap (floor) | judged nDCG@10 |" in printed
+    assert "judged MRR" in printed
+    assert "ECE" not in printed.splitlines()[0]
+    assert "Difference from word overlap (floor)" in Page(path.read_text("utf-8")).text
+    assert not (tmp_path / "no-run").exists()

@@ -32,7 +32,8 @@ class ServedScorer:
 
     def __call__(self, pairs: Sequence[tuple[str, Product]]) -> NDArray[np.float64]:
         """Logits of pairs, shape (n,)."""
-        return self._answers(pairs, ("logits",))[0]
+        logits: NDArray[np.float64] = self._answers(pairs, ("logits",))[0]
+        return logits
 
     def logits_and_scores(
         self, pairs: Sequence[tuple[str, Product]]
