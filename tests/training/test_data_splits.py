@@ -73,6 +73,8 @@ def test_hashes_gathered_in_parts_are_a_set(monkeypatch):
         other.add([f"q{i + 9}"])
     assert len(one.hashes()) == 10
     assert len(one.in_both(other)) == 1
+    assert one.holds(["q9", "Q3!", "q10", "q0 q1"]).tolist() == [True, True, False, False]
+    assert QueryHashes().holds(["q9"]).tolist() == [False]
 
 
 def products(ids, titles, tmp_path):

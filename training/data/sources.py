@@ -16,7 +16,7 @@ from ..errors import TrainingError
 from .formats import Progress, Rows, no_progress, read_batches
 from .product_store import ProductStore, keys_of, shown
 from .schema import PAIRS, PRODUCTS, QUERIES
-from .splits import TEST, TRAIN, QueryHashes, key_hash, split_of
+from .splits import TEST, TRAIN, QueryHashes, split_of
 
 
 def product_batches(folder: Path, source: Catalogue, progress: Progress = no_progress) -> Iterator[pa.Table]:
@@ -84,7 +84,7 @@ def pair_batches(
         OSError: the disk is full.
     """
     queries = _queries_by_id(folder, source)
-    dropped = set(tested.hashes().tolist()) if tested is not None and source.leaks == "drop" else set()
+    dropped = tested if source.leaks == "drop" else None
     with _joined(folder, data, source, store, progress) as products:
         for rows in _judgement_rows(folder, source, progress):
             query = _query(rows, source, queries)
@@ -94,13 +94,12 @@ def pair_batches(
             columns = {"query": query, "product_id": ids, **fields, "grade": grade, "target": target, "split": split}
             columns["source"] = pa.array([source.name] * len(rows.numbers), pa.string())
             table = pa.table({name: columns[name] for name in PAIRS.names}, schema=PAIRS)
-            yield _without_tested(table, dropped) if dropped else table
+            yield table if dropped is None else _without_tested(table, dropped)
 
 
-def _without_tested(table: pa.Table, tested: set[int]) -> pa.Table:
+def _without_tested(table: pa.Table, tested: QueryHashes) -> pa.Table:
     coded = pc.dictionary_encode(table["query"]).combine_chunks()
-    leaks = np.array([key_hash(query) in tested for query in coded.dictionary.to_pylist()], np.bool_)
-    of_row = leaks[coded.indices.to_numpy(zero_copy_only=False)]
+    of_row = tested.holds(coded.dictionary.to_pylist())[coded.indices.to_numpy(zero_copy_only=False)]
     return table.filter(pa.array(~(of_row & np.asarray(pc.equal(table["split"], TRAIN)))))
 
 

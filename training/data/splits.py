@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,15 @@ class QueryHashes:
         self._fresh.extend(key_hash(query) for query in queries)
         if len(self._fresh) >= _COMPACT_AT:
             self._compact()
+
+    def holds(self, queries: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether the set has the hash of each query's key, shape (queries,): by mistake once in 2^64 / size."""
+        known = self.hashes()
+        if not len(known):
+            return np.zeros(len(queries), np.bool_)
+        asked = np.fromiter(map(key_hash, queries), np.int64, len(queries))
+        found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
+        return found
 
     def in_both(self, other: "QueryHashes") -> set[int]:
         """The hashes that both sets hold."""
