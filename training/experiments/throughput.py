@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback, Trainer, TrainingArguments
 
 from artifact import InputTemplate, TemplateField
 
@@ -28,9 +28,7 @@ from .worlds import CATALOGUE
 
 LIST_SIZE = 16
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=64),), max_query_tokens=16, max_tokens=96)
-_WORDS = (
-    "wireless optical mouse network cable black toner cartridge laser printer compatible with series laptop".split()
-)
+_TEXT = "wireless optical mouse network cable black toner cartridge laser printer compatible with series laptop"
 Pair = tuple[str, str]
 
 
@@ -71,7 +69,7 @@ def read_pairs(data: Path, count: int, seed: int = 0) -> list[Pair]:
             titles = [row["title"] for row in csv.DictReader(file) if row["title"].strip()]
         picked = [titles[i] for i in random.permutation(len(titles))[:count]]
     else:
-        picked = [" ".join(random.choice(_WORDS, int(random.integers(8, 40)))) for _ in range(count)]
+        picked = [" ".join(random.choice(_TEXT.split(), int(random.integers(8, 40)))) for _ in range(count)]
     queries = [" ".join(title.split()[1:5]).lower() or title for title in picked[::LIST_SIZE]]
     return [(queries[i // LIST_SIZE], title) for i, title in enumerate(picked)]
 
@@ -190,6 +188,7 @@ def _trainer_loop(work: Workload, labels: np.ndarray[Any, Any], bf16: bool) -> C
                 dataloader_pin_memory=False,
             )
             trainer = _ListTrainer(model=model, args=arguments, train_dataset=lists, data_collator=collate)
+            trainer.remove_callback(PrinterCallback)
             start = time.perf_counter()
             trainer.train()
             return time.perf_counter() - start
