@@ -124,7 +124,7 @@ class ProductStore:
     def _record(self, position: int) -> tuple[str, int, list[str | None]]:
         start = int(self._offsets[position])
         self._file.seek(start)
-        key, number, product = json.loads(self._file.read(int(self._ends[position]) - start))
+        key, number, product = json.loads(self._file.read(int(self._ends[position]) - start).decode())
         return key, number, product
 
     def _refuse_different(self, path: Path, contents: NDArray[np.int64]) -> None:
