@@ -33,6 +33,16 @@ class StudentStage(Settings):
         return self
 
 
+class StudentDev(Settings):
+    """The last lists of each stage, kept apart to choose the weights by their loss and to stop early."""
+
+    lists: int = Field(default=0, ge=0, description="how many, at most a fifth of all; 0: keep the last weights")
+    every_epochs: float = Field(default=0.25, gt=0, description="how often their loss is measured")
+    patience: int | None = Field(
+        default=4, ge=1, description="stop after so many measurements in a row without a gain; null: never"
+    )
+
+
 class Student(Settings):
     """A small cross-encoder that learns margins from labelled lists."""
 
@@ -46,7 +56,7 @@ class Student(Settings):
         ge=0,
         description="weight of the anchor on the label's own logit, which keeps one scale for all queries",
     )
-    dev_lists: int = Field(default=0, ge=0, description="lists of each stage kept apart to measure its loss on")
+    dev: StudentDev = StudentDev()
     stages: tuple[StudentStage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

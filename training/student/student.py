@@ -10,11 +10,13 @@ from torch import Tensor
 
 from artifact import InputTemplate
 
+from .. import parallel
 from ..config import Student, StudentStage
 from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, read_template
+from ..device import autocast, pick_device
 from ..errors import TrainingError
 from ..label import unlabelled
-from ..loop import fit, shuffled_batch
+from ..loop import Selection, fit, shuffled_batch
 from ..losses import LOSSES
 from ..runs import Run
 from ..tables import shards
@@ -96,7 +98,7 @@ def _fit_stage(
         store = TokenStore.build(folder / "lists", paths, student.tokenizer, "target", stage.max_lists, fewest=1)
     else:
         store = TokenStore.build(folder / "lists", paths, student.tokenizer, "logit", stage.max_lists)
-    trained = store.lists - min(settings.dev_lists, store.lists // 5)
+    trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     lists_per_batch = min(trained, max(1, round(stage.fit.batch_pairs / mean_size)))
 
@@ -110,11 +112,25 @@ def _fit_stage(
         return LOSSES[stage.loss](s, t, present, anchor)
 
     def step_loss(step: int) -> Tensor:
-        picked = shuffled_batch(step, lists_per_batch, trained, *seed).tolist()
+        picked = parallel.share(shuffled_batch(step, lists_per_batch, trained, *seed)).tolist()
         return loss_of([_sampled(store[i], stage.list_size, (*seed, step, i)) for i in picked])
 
-    steps = math.ceil(trained // lists_per_batch * stage.fit.epochs)
-    fit(student, step_loss, steps, stage.fit, folder, seed[0], f"student, {stage.labels} labels")
+    def dev_loss() -> float:
+        student.eval()
+        total = 0.0
+        with torch.no_grad(), autocast(pick_device(), stage.fit.precision):
+            for start in range(trained, store.lists, lists_per_batch):
+                examples = [store[i] for i in range(start, min(start + lists_per_batch, store.lists))]
+                total += float(loss_of(examples)) * len(examples)
+        return total / (store.lists - trained)
+
+    per_epoch = trained // lists_per_batch
+    selection = None
+    if trained < store.lists:
+        every = max(1, round(per_epoch * settings.dev.every_epochs))
+        selection = Selection(dev_loss, every, settings.dev.patience)
+    steps = math.ceil(per_epoch * stage.fit.epochs)
+    fit(student, step_loss, steps, stage.fit, folder, seed[0], f"student, {stage.labels} labels", selection=selection)
 
 
 def _sampled(example: Example, size: int | None, seed: tuple[int, ...]) -> Example:
