@@ -49,12 +49,12 @@ def results(tmp_path):
 
 def test_the_page_says_what_holds_and_what_does_not_and_keeps_what_people_wrote(results, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"# Mine\n{START}\nold\n{END}\nafter\n")
+    page.write_text(f"# Mine\n{START}\nstale\n{END}\nafter\n")
     write_report(results, page)
     text = page.read_text()
     assert text.startswith("# Mine\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "stale" not in text
     assert "- Holds: the student improves with every step of more teacher-labelled pairs (0.600 → 0.700)." in text
     assert "- Holds: with 30 pairs it is above the student of human labels alone" in text
     assert "- Does **not** hold: it ends within 0.005 of its teacher or above it (-0.100" in text
