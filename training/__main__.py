@@ -1,4 +1,4 @@
-"""Command line of the pipeline: python -m training all|teacher|mine|label|student|evaluate."""
+"""Command line of the pipeline: python -m training all|data|teacher|mine|label|student|evaluate."""
 
 import argparse
 import sys
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("stage", choices=["all", "teacher", "mine", "label", "student", "evaluate"])
+    parser.add_argument("stage", choices=["all", "data", "teacher", "mine", "label", "student", "evaluate"])
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="TOML configuration (default: %(default)s)")
     parser.add_argument(
         "--data", type=Path, default=Path("data"), help="folder of the data files (default: %(default)s)"
@@ -46,12 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--url", help="evaluate: also the model that this service serves")
     parser.add_argument("--key", help="evaluate: the service's API key")
+    parser.add_argument(
+        "--html", type=Path, help="evaluate: where to write the report (default: report.html in the run)"
+    )
     parser.add_argument("--split", choices=["train", "test"], default="test", help="evaluate: on which split")
     return parser
 
 
 def _train(options: argparse.Namespace, config: Config) -> None:
     from .cross_encoder import check_models
+    from .data import prepare
     from .label import label
     from .mining import mine
     from .runs import commit, open_run
@@ -59,6 +63,7 @@ def _train(options: argparse.Namespace, config: Config) -> None:
     from .teacher import train_teacher
 
     stages = {
+        "data": prepare,
         "teacher": train_teacher,
         "mine": mine,
         "label": label,
@@ -68,20 +73,24 @@ def _train(options: argparse.Namespace, config: Config) -> None:
     run = open_run(options.run, config, options.data)
     code = commit()
     with run.locked():
-        for name in stages if options.stage == "all" else [options.stage]:
+        # every stage reads the tables that `data` makes
+        for name in stages if options.stage == "all" else dict.fromkeys(["data", options.stage]):
             start, worked = time.monotonic(), True
             try:
                 worked = stages[name](run)
             finally:
                 if worked:
                     run.note(name, time.monotonic() - start, code)
-            print(f"{name}: done, in {run.folder}")
+            if worked or name == options.stage or options.stage == "all":
+                print(f"{name}: done, in {run.folder}")
 
 
 def _evaluate(options: argparse.Namespace, config: Config) -> None:
     from .evaluation.table import print_evaluation
 
-    print_evaluation(config, options.data, options.run, options.split, options.url, options.key)
+    print_evaluation(
+        config, options.data, options.run, options.split, options.url, options.key, options.html, config.evaluation
+    )
 
 
 if __name__ == "__main__":

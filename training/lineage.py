@@ -1,48 +1,68 @@
 """Where a run's student comes from, in the manifest's words."""
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from artifact import DataSet, Lineage
 
-from .data import read_all_judgements, read_catalogue, read_queries
+from .config import StudentStage, Teacher
+from .data import judged_batches, row_counts
+from .data.prepare import catalogue_path, queries_path
 from .runs import Run
-from .tables import read_lists
+from .student.student import UNANCHORED
+from .tables import list_sizes
 
 
 def lineage(run: Run) -> Lineage:
     """The lineage of a finished run, with data sets counted as they were read."""
     config, data, facts = run.config, run.config.data, run.facts()
-    judged = [pair for pair in read_all_judgements(run.data, data) if pair.split == "train"]
+    judged = Counter(source for batch in judged_batches(run, "train") for source in batch["source"].to_pylist())
     data_sets = [
         DataSet(
             name=source.name,
-            rows=sum(pair.source == source.name for pair in judged),
+            rows=judged[source.name],
             licence=source.licence,
             role="human grades of the training split, for the teacher and the calibration",
         )
         for source in data.judgements
     ]
     for catalogue in data.catalogues:
-        rows = len(read_catalogue(run.data, catalogue))
+        rows = _rows(run, catalogue_path(run, catalogue.name))
         role = "products" if catalogue.pool is None else "products, mined for unlabelled pairs"
         data_sets.append(DataSet(name=catalogue.name, rows=rows, licence=catalogue.licence, role=role))
     for queries in data.queries:
-        rows = len(read_queries(run.data, queries))
+        rows = _rows(run, queries_path(run, queries.name))
         data_sets.append(DataSet(name=queries.name, rows=rows, licence=queries.licence, role="unlabelled queries"))
-    stages = ", then ".join(
-        f"{_pairs(run, stage.labels, stage.max_lists):,} mined pairs by {stage.labels}, {stage.fit.epochs:g} epochs"
-        for stage in config.student.stages
-    )
     return Lineage(
-        teacher=f"{config.teacher.model} as a cross-encoder plus cosine and MaxSim, fine-tuned on soft targets",
+        teacher=_teacher(config.teacher),
         student_init=f"{config.student.init}, layers {', '.join(map(str, config.student.layers))}",
-        loss=f"margin loss plus {config.student.pointwise_weight:g} times pointwise; labels: {stages}",
+        loss=", then ".join(_stage(run, stage) for stage in config.student.stages),
         seed=facts["seed"],
         commit=_commit(facts),
         created=facts["created"],
         data_sets=tuple(data_sets),
         durations_s=facts["durations_s"],
     )
+
+
+def _teacher(settings: Teacher) -> str:
+    heads = {"probability": "one logit on soft targets", "grades": "grades with soft targets"}
+    parts = [f"{settings.model} fine-tuned as a classifier, {heads[settings.head]}"]
+    parts += ["with LoRA"] if settings.lora else []
+    parts += ["plus cosine and MaxSim of the sentence encoder"] if settings.shortcut else []
+    return ", ".join(parts)
+
+
+def _stage(run: Run, stage: StudentStage) -> str:
+    anchored = stage.loss not in UNANCHORED and run.config.student.pointwise_weight
+    anchor = f" plus {anchored:g} times pointwise" if anchored else ""
+    pairs = _pairs(run, stage.labels, stage.max_lists)
+    return f"{stage.loss} loss{anchor} on {pairs:,} pairs labelled by {stage.labels}, {stage.fit.epochs:g} epochs"
+
+
+def _rows(run: Run, path: Path) -> int:
+    return row_counts(run)[str(path.relative_to(run.folder / "data"))]
 
 
 def _commit(facts: dict[str, Any]) -> str | None:
@@ -55,5 +75,5 @@ def _commit(facts: dict[str, Any]) -> str | None:
 
 
 def _pairs(run: Run, labels: str, max_lists: int | None) -> int:
-    lists = enumerate(read_lists(run.labelled(labels)))
-    return sum(len(entry.candidates) for i, entry in lists if max_lists is None or i < max_lists)
+    sizes = list_sizes(run.labelled(labels))
+    return int(sizes[:max_lists].sum())

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from artifact.loading import sha256_of
 
-from .config import Config
+from .config import Config, Evaluation
 from .errors import TrainingError
 
 CONFIG_FILE = "config.json"
@@ -87,11 +87,11 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
             file is missing.
     """
     path = folder / CONFIG_FILE
-    wanted = config.model_dump(mode="json")
     if path.exists():
-        if read_json(path) != wanted:
+        run = read_run(folder, data)
+        if run.config != _lasting(config):
             raise TrainingError(f"{folder}: holds a run of another configuration; choose another --run, or delete it")
-        return read_run(folder, data)
+        return run
     if folder.exists() and any(entry.name != FACTS_FILE for entry in folder.iterdir()):
         raise TrainingError(f"{folder}: is not empty and is no run; choose another --run")
     hashes = _hashes(config, data)
@@ -99,8 +99,13 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
     created = datetime.now(UTC).date().isoformat()
     facts = {"seed": config.seed, "created": created, "files": hashes, "durations_s": {}, "commits": {}}
     write_json(folder / FACTS_FILE, facts)
-    write_json(path, wanted)
+    write_json(path, _lasting(config).model_dump(mode="json"))
     return Run(folder, config, data)
+
+
+def _lasting(config: Config) -> Config:
+    """What decides a run's outcome: how it is measured may change."""
+    return config.model_copy(update={"evaluation": Evaluation()})
 
 
 def read_run(folder: Path, data: Path) -> Run:
@@ -128,9 +133,8 @@ def read_run(folder: Path, data: Path) -> Run:
 
 
 def _hashes(config: Config, data: Path) -> dict[str, str]:
-    names = [source.file for source in config.data.judgements]
-    names += [source.file for source in config.data.catalogues]
-    names += [source.file for source in config.data.queries]
+    sources = [*config.data.judgements, *config.data.catalogues, *config.data.queries]
+    names = [name for source in sources for name in source.files]
     hashes = {}
     for name in dict.fromkeys(names):
         try:

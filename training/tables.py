@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from artifact import PRODUCT_FIELDS
 
@@ -89,3 +91,13 @@ def read_lists(folder: Path) -> Iterator[CandidateList]:
     """The lists of all shards of a folder, in order."""
     for path in shards(folder):
         yield from read_shard(path)
+
+
+def list_sizes(folder: Path) -> NDArray[np.int64]:
+    """How many products each list of a folder's shards has, in order, shape (lists,)."""
+    sizes = [np.zeros(0, np.int64)]
+    for path in shards(folder):
+        numbers = pq.read_table(path, columns=["list"])["list"].to_numpy()
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        sizes.append(np.diff(starts, append=len(numbers)))
+    return np.concatenate(sizes)

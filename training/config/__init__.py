@@ -2,6 +2,7 @@
 
 from .config import Config, read_config
 from .data import Catalogue, Data, Judgements, Queries
+from .evaluation import Evaluation
 from .mining import Mining, Pool, WeakLabels
 from .optimisation import Optimisation, Precision
 from .student import Student, StudentStage
@@ -11,6 +12,7 @@ __all__ = [
     "Catalogue",
     "Config",
     "Data",
+    "Evaluation",
     "Judgements",
     "Mining",
     "Optimisation",

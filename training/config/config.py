@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ..errors import TrainingError
 from .data import Data
+from .evaluation import Evaluation
 from .mining import Mining
 from .settings import Settings
 from .student import Student
@@ -23,6 +24,7 @@ class Config(Settings):
     mining: Mining
     teacher: Teacher
     student: Student
+    evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def _names_hold(self) -> Self:

@@ -200,5 +200,5 @@ class Data(Settings):
     """All data sources of a run. File names are relative to the data folder."""
 
     catalogues: tuple[Catalogue, ...] = ()
-    judgements: tuple[Judgements, ...] = Field(min_length=1)
+    judgements: tuple[Judgements, ...] = ()
     queries: tuple[Queries, ...] = ()

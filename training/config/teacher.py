@@ -55,6 +55,17 @@ class Teacher(Settings):
     dev: Dev = Dev()
     refit: bool = Field(default=False, description="train again, dev queries included, for the number of steps chosen")
 
+    @property
+    def summary(self) -> str:
+        """The teacher in a few words, for a model's lineage."""
+        parts = [self.model]
+        if self.lora is not None:
+            parts.append(f"with LoRA of rank {self.lora.rank}")
+        if self.shortcut:
+            parts.append("plus cosine and MaxSim")
+        head = "one logit" if self.head == "probability" else f"{len(self.levels)} grades"
+        return f"{' '.join(parts)}, fine-tuned on soft targets with a head of {head}"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         rising = all(low < high for low, high in pairwise(self.levels))

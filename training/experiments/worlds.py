@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ..config import Config, StudentStage
 from ..cross_encoder import check_models
+from ..data import prepare as prepare_data
 from ..errors import TrainingError
 from ..label import label, unlabelled
 from ..mining import mine
@@ -91,6 +92,7 @@ def prepare(run: Run, steps: Steps, label_command: str | None, finished: bool) -
     if not finished:
         check_models(run.config)
         with run.locked():
+            prepare_data(run)
             steps.once("teacher", lambda: _nothing(train_teacher(run)))
             steps.once("mine", lambda: _nothing(mine(run)) | {"pairs": _rows(shards(run.mined))})
             if label_command is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from ..data import read_all_judgements
+from ..data import judged_pairs
 from ..errors import TrainingError
 from ..runs import Run
 from ..tables import Candidate, CandidateList, write_shard
@@ -34,17 +34,15 @@ def mine(run: Run) -> bool:
     """
     if is_finished(run):
         return False
-    judged = read_all_judgements(run.data, run.config.data)
-    queries = training_queries(run, judged)
+    queries = training_queries(run, judged_pairs(run))
     if not queries:
         raise TrainingError("there are no queries to mine for: the data sources hold none outside the test split")
     size = run.config.mining.lists_per_shard
     numbers = range(-(-len(queries) // size))
     rows = sum(rows_of(shard_path(run, number)) for number in numbers if shard_path(run, number).exists())
     todo = [number for number in numbers if not shard_path(run, number).exists()]
-    excluded = excluded_keys(judged)
-    pools = {name: read_pool(run, name, judged, excluded) for name in run.config.mining.pools}
-    del judged
+    excluded = excluded_keys(judged_pairs(run))
+    pools = {name: read_pool(run, name, judged_pairs(run), excluded) for name in run.config.mining.pools}
     try:
         rows += _mine(run, queries, todo, pools) if todo else 0
         if not rows:

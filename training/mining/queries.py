@@ -1,10 +1,11 @@
 """Which queries are mined for, which texts never are, and the products of each pool."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import chain
 
 import numpy as np
 
-from ..data import JudgedPair, loose_key, read_catalogue, read_queries
+from ..data import JudgedPair, catalogue_products, loose_key, queries
 from ..errors import TrainingError
 from ..runs import Run
 from .products import Products
@@ -29,20 +30,14 @@ def training_queries(run: Run, judged: Iterable[JudgedPair]) -> list[str]:
         elif pair.split == "train":
             sources.setdefault(pair.query)
     seen = excluded | {""}
-    queries: list[str] = []
-    for query in _unlabelled(run, sources):
+    kept: list[str] = []
+    for query in chain(sources, queries(run)):
         key = loose_key(query)
         if key not in seen:
             seen.add(key)
-            queries.append(query)
-    np.random.default_rng(config.seed).shuffle(queries)
-    return queries[: config.mining.max_queries]
-
-
-def _unlabelled(run: Run, judged: Iterable[str]) -> Iterator[str]:
-    yield from judged
-    for source in run.config.data.queries:
-        yield from read_queries(run.data, source)
+            kept.append(query)
+    np.random.default_rng(config.seed).shuffle(kept)
+    return kept[: config.mining.max_queries]
 
 
 def read_pool(run: Run, name: str, judged: Iterable[JudgedPair], excluded: Set[str]) -> Products:
@@ -71,7 +66,7 @@ def read_pool(run: Run, name: str, judged: Iterable[JudgedPair], excluded: Set[s
 def _rows(run: Run, name: str, judged: Iterable[JudgedPair]) -> Iterator[Mapping[str, str]]:
     for catalogue in run.config.data.catalogues:
         if catalogue.pool == name:
-            for _, product in read_catalogue(run.data, catalogue):
+            for _, product in catalogue_products(run, catalogue.name):
                 yield product
     wanted = {source.name for source in run.config.data.judgements if source.pool == name}
     if wanted:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import WeakLabels
-from ..data import JudgedPair, loose_key, read_all_judgements
+from ..data import JudgedPair, judged_pairs, loose_key
 from ..errors import TrainingError
 from ..runs import Run
 from .attributes import Attributes, attributes_of, type_of
@@ -37,10 +37,8 @@ def weak_pairs(run: Run) -> Iterator[JudgedPair]:
         raise TrainingError(
             "the configuration has no section [mining.weak_labels]: it says from which pool to make graded pairs"
         )
-    judged = read_all_judgements(run.data, run.config.data)
-    excluded = excluded_keys(judged)
-    products = read_pool(run, settings.pool, judged, excluded)
-    del judged
+    excluded = excluded_keys(judged_pairs(run))
+    products = read_pool(run, settings.pool, judged_pairs(run), excluded)
     yield from weak_labels(products, settings, run.config.seed, excluded)
 
 

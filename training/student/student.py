@@ -24,6 +24,9 @@ from .human import write_human_lists
 from .sampling import sample_by_quantiles
 from .token_store import Example, TokenStore
 
+UNANCHORED = ("pointwise", "soft-target")
+"""Losses that already give scores one scale across queries, without `pointwise_weight`."""
+
 
 def train_student(run: Run) -> bool:
     """Trains the student of a run through its stages and writes its checkpoint.
@@ -102,7 +105,7 @@ def _fit_stage(
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     lists_per_batch = min(trained, max(1, round(stage.fit.batch_pairs / mean_size)))
 
-    anchor = 0.0 if stage.loss in ("pointwise", "soft-target") else settings.pointwise_weight
+    anchor = 0.0 if stage.loss in UNANCHORED else settings.pointwise_weight
 
     def loss_of(examples: Sequence[Example]) -> Tensor:
         logits = student([pair for example in examples for pair in example.pairs])

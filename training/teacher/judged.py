@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..data import JudgedPair, read_all_judgements
+from ..data import JudgedPair, judged_pairs
 from ..errors import TrainingError
 from ..parallel import processes
 from ..runs import Run
@@ -16,12 +16,16 @@ ENCODED_TOGETHER = 1024
 
 
 def human_pairs(run: Run) -> list[JudgedPair]:
-    """The judged pairs of the training split.
+    """The judged pairs of the training split, and the weak ones from attributes if the configuration asks for them.
 
     Raises:
         TrainingError: there are none, or all have one target.
     """
-    pairs = [pair for pair in read_all_judgements(run.data, run.config.data) if pair.split == "train"]
+    pairs = list(judged_pairs(run, "train"))
+    if run.config.mining.weak_labels is not None:
+        from ..mining import weak_pairs  # mining needs the teacher's similarity
+
+        pairs += weak_pairs(run)
     if not pairs:
         raise TrainingError("the judgements have no pairs in the split train: nothing to fine-tune the teacher on")
     refuse_one_target(pairs, "judged training pairs")

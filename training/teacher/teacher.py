@@ -55,7 +55,7 @@ class Teacher(nn.Module):
     ) -> Tensor:
         """Outputs of pairs, shape (pairs, head.size); `features` has shape (pairs, 2), None without a shortcut."""
         outputs: Tensor = self.cross_encoder(pairs, chunk)
-        return self.complete(outputs.reshape(len(pairs), self.head.size), features)
+        return self.complete(outputs[:, None] if outputs.ndim == 1 else outputs, features)
 
     def complete(self, outputs: Tensor, features: Tensor | None) -> Tensor:
         """The classifier's outputs, shape (pairs, head.size), with the shortcut's added."""
