@@ -234,3 +234,10 @@ def test_a_checkpoint_of_another_model_is_refused(run_with, llama):
 def test_settings_that_do_not_hold_are_refused(tmp_path, more, message):
     with pytest.raises(ValidationError, match=message):
         settings_for(tmp_path, **more)
+
+
+def test_the_summary_for_the_lineage_names_what_the_teacher_is(tmp_path):
+    plain = settings_for(tmp_path)
+    assert plain.summary == f"{tmp_path} plus cosine and MaxSim, fine-tuned on soft targets with a head of one logit"
+    other = settings_for(tmp_path, lora={"rank": 4}, shortcut=False, head="grades")
+    assert other.summary == f"{tmp_path} with LoRA of rank 4, fine-tuned on soft targets with a head of 3 grades"
