@@ -3,14 +3,19 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from artifact import ArtifactError
 
 from .config import Config, read_config
 from .errors import TrainingError
+from .runs import Run
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "default.toml"
+
+SHARED_STAGES = ("teacher", "student")
+"""Stages that several processes can work on together, started by `accelerate launch`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,31 +63,46 @@ def _train(options: argparse.Namespace, config: Config) -> None:
     from .data import prepare
     from .label import label
     from .mining import mine
-    from .runs import commit, open_run
+    from .parallel import opened, processes
+    from .runs import commit
     from .student import train_student
     from .teacher import train_teacher
 
     stages = {
-        "data": prepare,
+        "data": _by_the_main_process(prepare),
         "teacher": train_teacher,
         "mine": mine,
         "label": label,
         "student": train_student,
     }
     check_models(config)
-    run = open_run(options.run, config, options.data)
+    if processes().count > 1 and options.stage not in SHARED_STAGES:
+        raise TrainingError(f"several processes can share the stages {' and '.join(SHARED_STAGES)}; run others in one")
     code = commit()
-    with run.locked():
+    with opened(options.run, config, options.data) as run:
         # every stage reads the tables that `data` makes
         for name in stages if options.stage == "all" else dict.fromkeys(["data", options.stage]):
             start, worked = time.monotonic(), True
             try:
                 worked = stages[name](run)
             finally:
-                if worked:
+                if worked and processes().main:
                     run.note(name, time.monotonic() - start, code)
-            if worked or name == options.stage or options.stage == "all":
+            if processes().main and (worked or name == options.stage or options.stage == "all"):
                 print(f"{name}: done, in {run.folder}")
+
+
+def _by_the_main_process(stage: Callable[[Run], bool]) -> Callable[[Run], bool]:
+    """The stage worked on by one process while the others wait."""
+
+    def run_stage(run: Run) -> bool:
+        from .parallel import processes, wait
+
+        worked = processes().main and stage(run)
+        wait()
+        return worked
+
+    return run_stage
 
 
 def _evaluate(options: argparse.Namespace, config: Config) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from artifact import DataSet, Lineage
 
-from .config import StudentStage, Teacher
+from .config import StudentStage
 from .data import judged_batches, row_counts
 from .data.prepare import catalogue_path, queries_path
 from .runs import Run
@@ -35,7 +35,7 @@ def lineage(run: Run) -> Lineage:
         rows = _rows(run, queries_path(run, queries.name))
         data_sets.append(DataSet(name=queries.name, rows=rows, licence=queries.licence, role="unlabelled queries"))
     return Lineage(
-        teacher=_teacher(config.teacher),
+        teacher=config.teacher.summary,
         student_init=f"{config.student.init}, layers {', '.join(map(str, config.student.layers))}",
         loss=", then ".join(_stage(run, stage) for stage in config.student.stages),
         seed=facts["seed"],
@@ -44,14 +44,6 @@ def lineage(run: Run) -> Lineage:
         data_sets=tuple(data_sets),
         durations_s=facts["durations_s"],
     )
-
-
-def _teacher(settings: Teacher) -> str:
-    heads = {"probability": "one logit on soft targets", "grades": "grades with soft targets"}
-    parts = [f"{settings.model} fine-tuned as a classifier, {heads[settings.head]}"]
-    parts += ["with LoRA"] if settings.lora else []
-    parts += ["plus cosine and MaxSim of the sentence encoder"] if settings.shortcut else []
-    return ", ".join(parts)
 
 
 def _stage(run: Run, stage: StudentStage) -> str:

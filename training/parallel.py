@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -71,6 +71,13 @@ def wait() -> None:
     """Until every process is here."""
     if processes().count > 1:
         distributed.barrier()
+
+
+def by_main(work: Callable[[], object]) -> None:
+    """Work of the main process, that the others wait for."""
+    if processes().main:
+        work()
+    wait()
 
 
 def agree(flag: bool) -> bool:

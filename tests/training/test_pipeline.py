@@ -22,7 +22,7 @@ def test_all_stages_run_in_order_and_a_second_time_do_nothing(command, run_of, c
     run = run_of()
     student = CrossEncoder.read(run.student)
     assert student.model.config.num_hidden_layers == 2
-    assert lineage(run).durations_s.keys() == {"teacher", "mine", "label", "student"}
+    assert lineage(run).durations_s.keys() == {"data", "teacher", "mine", "label", "student"}
     assert [d.rows for d in lineage(run).data_sets] == [90, 72, 19]
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
 

@@ -26,6 +26,8 @@ import sys
 from pathlib import Path
 from training.config import Config
 from training.parallel import opened, processes
+from training.data import prepare
+from training.parallel import wait
 from training.teacher import train, train_teacher
 import torch
 torch.set_num_threads(1)
@@ -35,6 +37,9 @@ def until_stopped(step, *more):
         raise KeyboardInterrupt
     return batch(step, *more)
 with opened(Path(sys.argv[1]), Config.model_validate_json(Path(sys.argv[2]).read_text()), Path(sys.argv[3])) as run:
+    if processes().main:
+        prepare(run)
+    wait()
     train.shuffled_batch = until_stopped
     try:
         train_teacher(run)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from ..errors import TrainingError
+from ..parallel import processes
 from ..runs import Run, read_json, replacing, write_json
 from .formats import Progress
 from .leakage import distinct, refuse_leaks, tested_queries
@@ -87,7 +88,7 @@ def judged_pairs(run: Run, split: str | None = None) -> Iterator[JudgedPair]:
     """The judged pairs of all sources in order, those of one split if it is given; a batch in memory at a time.
 
     Raises:
-        TrainingError: the stage `data` is not finished, or a file of it is damaged.
+        TrainingError: as `prepare`, or a table is damaged.
     """
     for batch in judged_batches(run, split):
         yield from judged_in(batch)
@@ -129,7 +130,7 @@ def row_counts(run: Run) -> dict[str, int]:
     """File below `data` -> its rows.
 
     Raises:
-        TrainingError: the stage `data` is not finished.
+        TrainingError: as `prepare`.
     """
     _require_done(run)
     counts: dict[str, int] = read_json(run.folder / "data" / DONE_FILE)["rows"]
@@ -200,8 +201,12 @@ def _damaged(path: Path, error: object) -> TrainingError:
 
 
 def _require_done(run: Run) -> None:
-    if not (run.folder / "data" / DONE_FILE).exists():
+    """Prepares the tables if they are not there; of several processes none can tell whether the others wait for it."""
+    if (run.folder / "data" / DONE_FILE).exists():
+        return
+    if processes().count > 1:
         raise TrainingError(f"{run.folder}: its data are not prepared; run the stage `data` first")
+    prepare(run)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..data import JudgedPair, read_all_judgements
 from ..errors import TrainingError
 from ..runs import CONFIG_FILE, read_run, write_json
 from ..teacher.similarity import SentenceEncoder, Similarity
-from ..teacher.teacher import SHORTCUT_FILE, fit_similarity, read_teacher, similarity_of
+from ..teacher.teacher import TEACHER_FILE, fit_similarity, read_teacher, similarity_of
 from .compare import compare
 from .evaluate import Scorer, finite_scores, word_overlap
 from .metrics import Estimate, ModelScores, measure
@@ -146,7 +146,7 @@ def _models(config: Config, data: Path, folder: Path, url: str | None, key: str 
     models[f"{config.encoder} cosine, untrained (floor)"] = _scored(lambda pairs: cosine.features(pairs)[:, 0], None)
     if (folder / CONFIG_FILE).exists():
         run = read_run(folder, data)
-        if (run.teacher / SHORTCUT_FILE).exists():
+        if (run.teacher / TEACHER_FILE).exists():
             similarity = similarity_of(run)
             models["similarity (weak labels)"] = _scored(fit_similarity(run, similarity), Calibration())
             models[TEACHER] = _scored(read_teacher(run, similarity), Calibration())

@@ -10,7 +10,7 @@ from ..config import Data
 from ..config.evaluation import Evaluation
 from ..data import JudgedPair
 from ..evaluation.compare import compare
-from ..evaluation.metrics import ModelScores, ranking_estimates
+from ..evaluation.metrics import ModelScores, measure
 from ..evaluation.sources import sources_of
 
 
@@ -39,7 +39,7 @@ def measure_models(
     for source in sources_of(pairs, data, "test"):
         own = {name: ModelScores(values).of(source) for name, values in scores.items()}
         for model, model_scores in own.items():
-            for estimate in ranking_estimates(source, model_scores.logits, settings):
+            for estimate in measure(source, model_scores, settings):
                 entry = {"data": source.name, "name": estimate.name, "size": estimate.size, "models": {}}
                 models = metrics.setdefault((source.name, estimate.name), entry)["models"]
                 models[model] = {**_rounded(estimate), "against": {}}

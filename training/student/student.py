@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -44,7 +46,7 @@ def train_student(run: Run) -> bool:
             raise TrainingError(f"{run.folder}: lacks labels by {labels}; run the stage `label` first")
     settings = run.config.student
     if any(stage.labels == "human" for stage in settings.stages):
-        write_human_lists(run)
+        parallel.by_main(lambda: write_human_lists(run))
     sources: dict[str, Sequence[Path]] = {stage.labels: shards(run.labelled(stage.labels)) for stage in settings.stages}
     fit_student(settings, sources, run.work("student"), run.student, run.config.seed)
     return True
@@ -71,8 +73,8 @@ def fit_student(settings: Student, sources: Mapping[str, Sequence[Path]], work: 
             student = CrossEncoder.read(done)
         else:
             _fit_stage(settings, student, stage, sources[stage.labels], work / f"stage-{number}-fit", (seed, number))
-            student.save(done)
-    student.save(out)
+            parallel.by_main(partial(student.save, done))
+    parallel.by_main(partial(student.save, out))
 
 
 def read_student_template(run: Run) -> InputTemplate:
@@ -97,10 +99,12 @@ def _fit_stage(
 ) -> None:
     # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
     student.drop_nothing()
-    if stage.labels == "human":
-        store = TokenStore.build(folder / "lists", paths, student.tokenizer, "target", stage.max_lists, fewest=1)
-    else:
-        store = TokenStore.build(folder / "lists", paths, student.tokenizer, "logit", stage.max_lists)
+    column: Literal["target", "logit"] = "target" if stage.labels == "human" else "logit"
+    fewest = 1 if stage.labels == "human" else 2
+    parallel.by_main(
+        lambda: TokenStore.build(folder / "lists", paths, student.tokenizer, column, stage.max_lists, fewest)
+    )
+    store = TokenStore(folder / "lists")
     trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     lists_per_batch = min(trained, max(1, round(stage.fit.batch_pairs / mean_size)))
