@@ -86,7 +86,9 @@ def needed_shards(run: Run) -> dict[str, list[Path]]:
     for stage in run.config.student.stages:
         if stage.labels != "human":
             lists = stage.max_lists
-            needed = len(present) if lists is None else -(-lists // run.config.mining.lists_per_shard)
+            needed = (
+                len(present) if lists is None else -(-(stage.skip_lists + lists) // run.config.mining.lists_per_shard)
+            )
             wanted[stage.labels] = max(wanted.get(stage.labels, 0), min(needed, len(present)))
     return {labels: present[:count] for labels, count in wanted.items()}
 

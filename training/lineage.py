@@ -49,7 +49,7 @@ def lineage(run: Run) -> Lineage:
 def _stage(run: Run, stage: StudentStage) -> str:
     anchored = stage.loss not in UNANCHORED and run.config.student.pointwise_weight
     anchor = f" plus {anchored:g} times pointwise" if anchored else ""
-    pairs = _pairs(run, stage.labels, stage.max_lists)
+    pairs = _pairs(run, stage)
     return f"{stage.loss} loss{anchor} on {pairs:,} pairs labelled by {stage.labels}, {stage.fit.epochs:g} epochs"
 
 
@@ -66,6 +66,6 @@ def _commit(facts: dict[str, Any]) -> str | None:
     return ", ".join(f"{stage} {commit or 'unknown'}" for stage, commit in commits.items())
 
 
-def _pairs(run: Run, labels: str, max_lists: int | None) -> int:
-    sizes = list_sizes(run.labelled(labels))
-    return int(sizes[:max_lists].sum())
+def _pairs(run: Run, stage: StudentStage) -> int:
+    sizes = list_sizes(run.labelled(stage.labels))[stage.skip_lists :]
+    return int(sizes[: stage.max_lists].sum())

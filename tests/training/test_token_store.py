@@ -49,9 +49,10 @@ def test_every_list_comes_back_with_its_tokens_and_labels(tmp_path, shards, toke
             np.testing.assert_array_equal(found_product, product)
 
 
-def test_the_first_lists_can_be_taken_and_short_ones_kept(tmp_path, shards, tokenizer):
+def test_some_lists_can_be_taken_and_short_ones_kept(tmp_path, shards, tokenizer):
     assert TokenStore.build(tmp_path / "store", shards, tokenizer, "logit", max_lists=2).pairs == 5
     assert TokenStore.build(tmp_path / "store", shards, tokenizer, "logit", fewest=1).pairs == 12
+    assert TokenStore.build(tmp_path / "store", shards, tokenizer, "logit", max_lists=1, skip_lists=2).pairs == 4
 
 
 def test_a_store_is_made_once_and_again_when_its_shards_change(tmp_path, shards, tokenizer):

@@ -19,7 +19,8 @@ class StudentStage(Settings):
     labels: Labels = Field(description="who labelled: the untrained similarity, the teacher, or human judges")
     loss: Loss = Field(default="margin", description="human labels want soft-target; the others read logits")
     fit: Optimisation
-    max_lists: int | None = Field(default=None, ge=1, description="the first so many lists; null: all that are mined")
+    skip_lists: int = Field(default=0, ge=0, description="so many lists at the beginning are left to other stages")
+    max_lists: int | None = Field(default=None, ge=1, description="so many lists from there on; null: all that follow")
     list_size: int | None = Field(
         default=None, ge=2, description="products of a list per step, spread over the quantiles of their labels"
     )

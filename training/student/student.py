@@ -102,7 +102,9 @@ def _fit_stage(
     column: Literal["target", "logit"] = "target" if stage.labels == "human" else "logit"
     fewest = 1 if stage.labels == "human" else 2
     parallel.by_main(
-        lambda: TokenStore.build(folder / "lists", paths, student.tokenizer, column, stage.max_lists, fewest)
+        lambda: TokenStore.build(
+            folder / "lists", paths, student.tokenizer, column, stage.max_lists, fewest, stage.skip_lists
+        )
     )
     store = TokenStore(folder / "lists")
     trained = store.lists - min(settings.dev.lists, store.lists // 5)

@@ -56,6 +56,7 @@ class TokenStore:
         label: Literal["logit", "target"],
         max_lists: int | None = None,
         fewest: int = 2,
+        skip_lists: int = 0,
     ) -> Self:
         """Opens the store of these shards, making it first if the folder does not hold just that.
 
@@ -64,17 +65,18 @@ class TokenStore:
             shards: labelled shards, in order.
             tokenizer: of the student, with its template.
             label: the candidates' attribute that is learnt from.
-            max_lists: the first so many lists; None: all.
+            max_lists: so many lists, after those that are skipped; None: all.
             fewest: products that a list must have; shorter ones are left out. Margins need two.
+            skip_lists: so many lists at the beginning are left out.
 
         Raises:
             TrainingError: a shard is damaged, a candidate lacks its label, or no list is long enough.
         """
-        key = _key(shards, tokenizer, label, max_lists, fewest)
+        key = _key(shards, tokenizer, label, (skip_lists, max_lists, fewest))
         done = folder / DONE_FILE
         if not done.exists() or read_json(done).get("key") != key:
             done.unlink(missing_ok=True)
-            _write(folder, islice(_lists(shards, fewest), max_lists), tokenizer, label)
+            _write(folder, _slice(_lists(shards, fewest), skip_lists, max_lists), tokenizer, label)
             write_json(done, {"key": key})
         return cls(folder)
 
@@ -89,17 +91,20 @@ class TokenStore:
         return Example([(ids[0], product) for product in ids[1:]], np.asarray(self._arrays["labels"][first:last]))
 
 
-def _key(shards: Sequence[Path], tokenizer: PairTokenizer, label: str, max_lists: int | None, fewest: int) -> str:
+def _key(shards: Sequence[Path], tokenizer: PairTokenizer, label: str, which: tuple[int | None, ...]) -> str:
     """Changes with the shards, the template, the vocabulary and what is taken of them."""
     parts = [
         [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shards],
         tokenizer.template.model_dump(mode="json"),
         tokenizer.vocab_size,
         label,
-        max_lists,
-        fewest,
+        which,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _slice(lists: Iterator[CandidateList], skip: int, count: int | None) -> Iterator[CandidateList]:
+    return islice(lists, skip, None if count is None else skip + count)
 
 
 def _lists(shards: Sequence[Path], fewest: int) -> Iterator[CandidateList]:
