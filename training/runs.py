@@ -71,11 +71,7 @@ class Run:
         Raises:
             TrainingError: another process is at work in it.
         """
-        with (self.folder / "lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TrainingError(f"{self.folder}: another process is at work in it; wait for it") from None
+        with locked(self.folder / "lock", str(self.folder)):
             yield
 
 
@@ -106,6 +102,21 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
 def _lasting(config: Config) -> Config:
     """What decides a run's outcome: how it is measured may change."""
     return config.model_copy(update={"evaluation": Evaluation()})
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Holds a file's lock, which a kill frees.
+
+    Raises:
+        TrainingError: another process holds it: it is at work on `what`.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(f"{what}: another process is at work in it; wait for it") from None
+        yield
 
 
 def read_run(folder: Path, data: Path) -> Run:

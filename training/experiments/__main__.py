@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--human-run", type=Path, help="a finished run to take teacher and labels from")
     reproduce.add_argument("--label-command", help="labels in place of torch, such as 'python -m export label'")
 
+    reproduce.add_argument(
+        "--students", nargs="+", default=[], help="train just these, such as margin-10000, beside other processes"
+    )
+
     report = commands.add_parser("report", help="table and picture of a reproduction into docs/reproduction.md")
     report.add_argument("--results", type=Path, default=Path("runs/reproduce/results.json"))
     report.add_argument("--page", type=Path, default=Path("docs/reproduction.md"))
@@ -98,8 +102,12 @@ def _reproduce(options: argparse.Namespace) -> int:
         options.scale,
         human_run=options.human_run,
         label_command=options.label_command,
+        students=tuple(options.students),
     )
     path = reproduce(what, say_to_stderr)
+    if what.students:
+        print(f"trained {', '.join(what.students)}; the command without --students measures all")
+        return 0
     print(f"results in {path}; `python -m training.experiments report --results {path}` makes the page")
     return 0
 

@@ -19,6 +19,7 @@ from artifact import InputTemplate, TemplateField
 from ..config import Config, Student, read_config
 from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
 from ..data import JudgedPair, read_all_judgements
+from ..errors import TrainingError
 from ..evaluation import Scorer, word_overlap
 from ..runs import Run, commit, replacing, write_json
 from ..student.student import fit_student
@@ -47,6 +48,7 @@ class Reproduction:
         human_run: a finished run whose teacher and labelled lists stand for the human world's.
         label_command: see `worlds.prepare`.
         configs: of each world.
+        students: train these alone, and measure nothing: so that processes can share the work. None: all of them.
     """
 
     out: Path
@@ -57,6 +59,7 @@ class Reproduction:
     human_run: Path | None = None
     label_command: str | None = None
     configs: Mapping[str, Path] | None = None
+    students: tuple[str, ...] = ()
 
     def config(self, world: str) -> Config:
         """The configuration of a world."""
@@ -77,7 +80,8 @@ def reproduce(what: Reproduction, say: Say) -> Path:
     path = what.out / RESULTS_FILE
     for world in what.worlds:
         results["worlds"][world] = _world(what, world, partial(_say_of, say, world))
-        write_json(path, results)
+        if not what.students:
+            write_json(path, results)
     return path
 
 
@@ -106,6 +110,9 @@ def _world(what: Reproduction, world: str, say: Say) -> dict[str, Any]:
     judged = read_all_judgements(run.data, run.config.data)
     human_pairs = sum(pair.split == "train" for pair in judged)
     students = plan_students(plan, sizes, human_pairs, run.config.student.stages[-1].fit)
+    if what.students:
+        _train(run, _named(students, what.students), folder, steps, say)
+        return {}
     rows = _train(run, students, folder, steps, say)
     test = [pair for pair in judged if pair.split == "test"]
     scores = _score(run, students, folder, test, steps)
@@ -115,6 +122,14 @@ def _world(what: Reproduction, world: str, say: Say) -> dict[str, Any]:
         "students": rows,
         "metrics": measure_models(test, run.config.data, scores, (TEACHER, HUMAN, COSINE)),
     }
+
+
+def _named(students: list[StudentPlan], names: tuple[str, ...]) -> list[StudentPlan]:
+    present = [student.name for student in students]
+    unknown = sorted(set(names) - set(present))
+    if unknown:
+        raise TrainingError(f"there is no student {', '.join(unknown)}: there are {', '.join(present)}")
+    return [student for student in students if student.name in names]
 
 
 def _train(run: Run, students: list[StudentPlan], folder: Path, steps: Steps, say: Say) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..runs import commit, read_json, write_json
+from ..runs import commit, locked, read_json, write_json
 
 Say = Callable[[str], None]
 
@@ -28,6 +28,9 @@ class Steps:
         """What the step found, its `seconds` and its `commit`; works only if it is not finished.
 
         Seconds of tries that were stopped count as well.
+
+        Raises:
+            TrainingError: another process is at work on this step.
         """
         path = self.folder / f"{name}.json"
         if path.exists():
@@ -36,12 +39,13 @@ class Steps:
         before = float(spent_path.read_text()) if spent_path.exists() else 0.0
         self.say(f"{name} ..." if not before else f"{name}, {before:.0f} s of it done before ...")
         self.folder.mkdir(parents=True, exist_ok=True)
-        start = self.clock()
-        try:
-            found = work()
-        except BaseException:
-            spent_path.write_text(f"{before + self.clock() - start:.1f}")
-            raise
+        with locked(self.folder / f"{name}.lock", f"step {name} of {self.folder}"):
+            start = self.clock()
+            try:
+                found = work()
+            except BaseException:
+                spent_path.write_text(f"{before + self.clock() - start:.1f}")
+                raise
         seconds = round(before + self.clock() - start, 1)
         result = {**found, "seconds": seconds, "commit": commit()}
         write_json(path, result)
