@@ -3,6 +3,8 @@
 #   make serve      start the service on models/default (http://127.0.0.1:8080)
 #   make test       lint, types, tests, coverage
 #   make train      the whole training pipeline into RUN, from the files in DATA; goes on where it was stopped
+#   make label      RUN's teacher labels in the engine that is fastest here; then `make train` goes on
+#   make reproduce  the scaled-down paper into runs/reproduce and docs/reproduction.md; hours, goes on where it stopped
 #   make export     RUN's student as an artifact into ARTIFACT
 #   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
 #   make bench      side by side with infinity-emb on the same weights; `make peer` installs that peer once
@@ -29,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train export evaluate bench peer loadtest lock clean
+.PHONY: help serve test lint train label reproduce export evaluate bench peer loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -60,13 +62,24 @@ lint: .venv/.has-dev
 
 test: lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='artifact/*' --fail-under=90 > /dev/null
 	$(BIN)/coverage report --include='service/*' --fail-under=90 > /dev/null
 
 train: .venv/.has-training
 	$(BIN)/python -m training all --config $(CONFIG) --data $(DATA) --run $(RUN)
+
+# Mines and labels alone, by ONNX Runtime where that is faster than torch: worth it from some 10,000 pairs on.
+label: .venv/.has-export
+	$(BIN)/python -m training teacher --config $(CONFIG) --data $(DATA) --run $(RUN)
+	$(BIN)/python -m training mine --config $(CONFIG) --data $(DATA) --run $(RUN)
+	$(BIN)/python -m export label $(RUN) --data $(DATA)
+
+reproduce: .venv/.has-export
+	$(BIN)/python -m training.experiments reproduce --data $(DATA) --out runs/reproduce \
+		--label-command 'python -m export label'
+	$(BIN)/python -m training.experiments report --results runs/reproduce/results.json
 
 export: .venv/.has-export
 	$(BIN)/python -m export run $(RUN) $(ARTIFACT) --data $(DATA) --variants $(VARIANTS)
