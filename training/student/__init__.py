@@ -1,5 +1,5 @@
 """The student: a small cross-encoder trained on labelled lists."""
 
-from .student import pad_lists, read_student_template, train_student
+from .student import fit_student, pad_lists, read_student_template, train_student
 
-__all__ = ["pad_lists", "read_student_template", "train_student"]
+__all__ = ["fit_student", "pad_lists", "read_student_template", "train_student"]
