@@ -40,7 +40,7 @@ def test_a_stage_that_had_nothing_to_do_leaves_commits_and_durations_alone(comma
     assert command("mine") == 0
     assert run_of().facts() == before
     assert command("label") == command("student") == 0
-    assert lineage(run_of()).commit == "teacher first, mine first, label second, student second"
+    assert lineage(run_of()).commit == "data first, teacher first, mine first, label second, student second"
 
 
 @pytest.mark.parametrize("gone", ["labelled/similarity/00001.parquet", "labelled/teacher/00001.parquet"])
