@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from artifact import Manifest
-from training.data import JudgedPair, read_all_judgements
+from training.data import JudgedPair, judged_pairs
 from training.errors import TrainingError
 from training.evaluation import evaluate
 from training.evaluation.metrics import Estimate
@@ -14,6 +14,7 @@ from training.lineage import lineage
 from training.runs import Run, read_run
 from training.student import read_student_template
 from training.tables import read_lists
+from training.teacher import human_pairs
 
 from .compile import Say
 from .errors import ExportError
@@ -46,7 +47,8 @@ def export_run(
     """
     try:
         run = read_run(folder, data)
-        judged = read_all_judgements(data, run.config.data)
+        judged = list(judged_pairs(run, "test"))
+        known = human_pairs(run)
         plan = StudentExport(
             checkpoint=run.student,
             name=name,
@@ -54,8 +56,8 @@ def export_run(
             lineage=lineage(run),
             calibration_pairs=unlabelled_sample(run, CALIBRATION_PAIRS),
             calibration_data="mined training pairs",
-            dev_pairs=[(pair.query, pair.product, pair.target) for pair in judged if pair.split == "train"],
-            dev_data=f"{', '.join(source.name for source in run.config.data.judgements)}: human grades, training split",
+            dev_pairs=[(pair.query, pair.product, pair.target) for pair in known],
+            dev_data=f"{', '.join(dict.fromkeys(pair.source for pair in known))}: grades of the training split",
             evaluate=lambda score: _evaluate(run, judged, score),
             variants=variants,
         )

@@ -9,6 +9,8 @@ from artifact import DataSet, Lineage
 from .config import StudentStage
 from .data import judged_batches, row_counts
 from .data.prepare import catalogue_path, queries_path
+from .mining import weak_pairs
+from .mining.weak_labels import SOURCE as WEAK_SOURCE
 from .runs import Run
 from .student.student import UNANCHORED
 from .tables import list_sizes
@@ -27,6 +29,7 @@ def lineage(run: Run) -> Lineage:
         )
         for source in data.judgements
     ]
+    data_sets += _weak(run)
     for catalogue in data.catalogues:
         rows = _rows(run, catalogue_path(run, catalogue.name))
         role = "products" if catalogue.pool is None else "products, mined for unlabelled pairs"
@@ -51,6 +54,18 @@ def _stage(run: Run, stage: StudentStage) -> str:
     anchor = f" plus {anchored:g} times pointwise" if anchored else ""
     pairs = _pairs(run, stage)
     return f"{stage.loss} loss{anchor} on {pairs:,} pairs labelled by {stage.labels}, {stage.fit.epochs:g} epochs"
+
+
+def _weak(run: Run) -> list[DataSet]:
+    """Grades that were made, if the configuration asks for them, under the licence of what they were made from."""
+    settings = run.config.mining.weak_labels
+    if settings is None:
+        return []
+    sources = [*run.config.data.catalogues, *run.config.data.judgements]
+    licences = dict.fromkeys(source.licence for source in sources if source.pool == settings.pool)
+    role = f"grades made from the attributes of pool {settings.pool}, for the teacher and the calibration"
+    rows = sum(1 for _ in weak_pairs(run))
+    return [DataSet(name=WEAK_SOURCE, rows=rows, licence=", ".join(licences), role=role)]
 
 
 def _rows(run: Run, path: Path) -> int:

@@ -1,5 +1,6 @@
 """The whole pipeline on tiny data, through the command line."""
 
+import gzip
 import json
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from training.evaluation.served import ServedScorer
 from training.lineage import lineage
 from training.mining import training_queries
 from training.tables import read_lists, read_shard, shards
+from training.teacher import human_pairs
 
 
 def test_all_stages_run_in_order_and_a_second_time_do_nothing(command, run_of, capsys, monkeypatch):
@@ -140,3 +142,28 @@ def test_a_served_model_is_asked_query_by_query_and_answers_in_order():
         server.server_close()
     with pytest.raises(TrainingError, match="is the service running"):
         ServedScorer(url)(pairs)
+
+
+def test_a_shop_without_human_grades_trains_on_grades_from_attributes(
+    command, run_of, config_file, data_folder, capsys
+):
+    path = data_folder / "products.csv.gz"
+    header, *rows = gzip.decompress(path.read_bytes()).decode().splitlines()
+    typed = [f"{header},kind", *(f"{row},{row.split(',')[1].split()[1]}" for row in rows)]
+    path.write_bytes(gzip.compress("\n".join(typed).encode()))
+    text = config_file.read_text()
+    start, end = text.index("[[data.judgements]]"), text.index("[[data.catalogues]]")
+    text = text[:start] + text[end:]
+    text = text.replace('color = "shade" }', 'color = "shade", product_type = "kind" }')
+    text = text.replace("[mining.pools.shop]", 'weak_labels = { pool = "shop", queries = 40 }\n[mining.pools.shop]')
+    config_file.write_text(text)
+
+    assert command("all") == 0
+    run = run_of()
+    assert {pair.source for pair in human_pairs(run)} == {"weak:attributes"}
+    assert CrossEncoder.read(run.student).model.config.num_hidden_layers == 2
+    assert [(d.name, d.role) for d in lineage(run).data_sets if d.name == "weak:attributes"] == [
+        ("weak:attributes", "grades made from the attributes of pool shop, for the teacher and the calibration")
+    ]
+    assert command("evaluate") == 2
+    assert "nothing to measure in the split test" in capsys.readouterr().err
