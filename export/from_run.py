@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artifact import Manifest
+from artifact import Manifest, Product
 from training.data import JudgedPair, judged_pairs
 from training.errors import TrainingError
 from training.evaluation import evaluate
@@ -13,8 +13,8 @@ from training.evaluation.metrics import Estimate
 from training.lineage import lineage
 from training.runs import Run, read_run
 from training.student import read_student_template
-from training.tables import read_lists
-from training.teacher import human_pairs
+from training.tables import list_sizes, read_lists
+from training.teacher import Judged
 
 from .compile import Say
 from .errors import ExportError
@@ -23,6 +23,8 @@ from .pipeline import VARIANTS, StudentExport, export_student
 from .runtime import Pair
 
 CALIBRATION_PAIRS = 4000
+DEV_PAIRS = 20_000
+"""Enough for the two numbers of a Platt calibration."""
 
 
 def export_run(
@@ -48,7 +50,7 @@ def export_run(
     try:
         run = read_run(folder, data)
         judged = list(judged_pairs(run, "test"))
-        known = human_pairs(run)
+        known = Judged.read(run)
         plan = StudentExport(
             checkpoint=run.student,
             name=name,
@@ -56,8 +58,8 @@ def export_run(
             lineage=lineage(run),
             calibration_pairs=unlabelled_sample(run, CALIBRATION_PAIRS),
             calibration_data="mined training pairs",
-            dev_pairs=[(pair.query, pair.product, pair.target) for pair in known],
-            dev_data=f"{', '.join(dict.fromkeys(pair.source for pair in known))}: grades of the training split",
+            dev_pairs=_dev_pairs(known, run.config.seed),
+            dev_data=f"{', '.join(known.sources)}: grades of the training split",
             evaluate=lambda score: _evaluate(run, judged, score),
             variants=variants,
         )
@@ -69,11 +71,19 @@ def export_run(
 def unlabelled_sample(run: Run, size: int) -> list[Pair]:
     """An even spread of at most `size` of the pairs that the student learned from, in a random order."""
     last = run.config.student.stages[-1].labels
-    pairs: list[Pair] = [
-        (entry.query, candidate.product) for entry in read_lists(run.labelled(last)) for candidate in entry.candidates
-    ]
-    picked = np.random.default_rng(run.config.seed).permutation(len(pairs))[:size]
-    return [pairs[i] for i in picked]
+    folder = run.labelled(last)
+    picked = np.random.default_rng(run.config.seed).permutation(int(list_sizes(folder).sum()))[:size].tolist()
+    wanted = set(picked)
+    pairs = ((entry.query, candidate.product) for entry in read_lists(folder) for candidate in entry.candidates)
+    found: dict[int, Pair] = {row: pair for row, pair in enumerate(pairs) if row in wanted}
+    return [found[row] for row in picked]
+
+
+def _dev_pairs(known: Judged, seed: int) -> list[tuple[str, Product, float]]:
+    """All judged pairs in their order, or `DEV_PAIRS` of them."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(known))[:DEV_PAIRS])
+    targets = known.targets[rows].astype(np.float64).round(6).tolist()
+    return [(query, product, target) for (query, product), target in zip(known.texts(rows), targets, strict=True)]
 
 
 def _evaluate(run: Run, judged: Sequence[JudgedPair], score: ScoringFunction) -> list[Estimate]:

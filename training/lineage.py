@@ -6,7 +6,7 @@ from typing import Any
 
 from artifact import DataSet, Lineage
 
-from .config import StudentStage
+from .config import Catalogue, Judgements, StudentStage
 from .data import judged_batches, row_counts
 from .data.prepare import catalogue_path, queries_path
 from .mining import weak_pairs
@@ -61,7 +61,7 @@ def _weak(run: Run) -> list[DataSet]:
     settings = run.config.mining.weak_labels
     if settings is None:
         return []
-    sources = [*run.config.data.catalogues, *run.config.data.judgements]
+    sources: list[Catalogue | Judgements] = [*run.config.data.catalogues, *run.config.data.judgements]
     licences = dict.fromkeys(source.licence for source in sources if source.pool == settings.pool)
     role = f"grades made from the attributes of pool {settings.pool}, for the teacher and the calibration"
     rows = sum(1 for _ in weak_pairs(run))

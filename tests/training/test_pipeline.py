@@ -16,7 +16,7 @@ from training.evaluation.served import ServedScorer
 from training.lineage import lineage
 from training.mining import training_queries
 from training.tables import read_lists, read_shard, shards
-from training.teacher import human_pairs
+from training.teacher import Judged
 
 
 def test_all_stages_run_in_order_and_a_second_time_do_nothing(command, run_of, capsys, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_shop_without_human_grades_trains_on_grades_from_attributes(
 
     assert command("all") == 0
     run = run_of()
-    assert {pair.source for pair in human_pairs(run)} == {"weak:attributes"}
+    assert Judged.read(run).sources == ["weak:attributes"]
     assert CrossEncoder.read(run.student).model.config.num_hidden_layers == 2
     assert [(d.name, d.role) for d in lineage(run).data_sets if d.name == "weak:attributes"] == [
         ("weak:attributes", "grades made from the attributes of pool shop, for the teacher and the calibration")

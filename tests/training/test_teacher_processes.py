@@ -16,7 +16,7 @@ from training.config import Config, read_config
 from training.errors import TrainingError
 from training.parallel import Processes, share
 from training.runs import open_run
-from training.teacher import TEACHER_FILE, human_pairs, read_teacher, similarity_of, train_teacher
+from training.teacher import TEACHER_FILE, Judged, read_teacher, similarity_of, train_teacher
 
 from .tiny_models import TEMPLATE, write_model
 
@@ -91,7 +91,7 @@ def launch(data_folder, tmp_path):
 
 def same_outcome(one, two):
     """Asserts that two runs have one teacher."""
-    pairs = [(pair.query, pair.product) for pair in human_pairs(one)[:20]]
+    pairs = Judged.read(one).texts(range(20))
     labels, others = (read_teacher(run, similarity_of(run))(pairs) for run in (one, two))
     assert labels.std() > 0
     assert others == pytest.approx(labels, abs=1e-4)

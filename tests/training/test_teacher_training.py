@@ -9,11 +9,11 @@ import torch
 from pydantic import ValidationError
 
 from training.config import Config, read_config
-from training.data import JudgedPair, normalise_query
+from training.data import normalise_query
 from training.errors import TrainingError
 from training.loop import CHECKPOINT_FILE, METRICS_FILE
 from training.runs import open_run
-from training.teacher import TEACHER_FILE, human_pairs, read_teacher, similarity_of, train, train_teacher
+from training.teacher import TEACHER_FILE, Judged, read_teacher, similarity_of, train, train_teacher
 from training.teacher.calibration import expected_calibration_error, fit_temperature, fitness
 from training.teacher.dev import split_dev
 from training.teacher.head import Head
@@ -46,35 +46,31 @@ def record_of(run):
 
 
 def labels_of(run, count=12):
-    pairs = human_pairs(run)[:count]
-    return read_teacher(run, similarity_of(run))([(pair.query, pair.product) for pair in pairs])
-
-
-def judged(*queries):
-    return [JudgedPair(query, {"title": "x"}, "0", 0.0, "s", "train") for query in queries]
+    return read_teacher(run, similarity_of(run))(Judged.read(run).texts(range(count)))
 
 
 def test_the_same_queries_are_dev_in_any_order_and_spelling():
     queries = [f"query {i}" for i in range(100)]
-    train_rows, dev = split_dev(judged(*queries), 0.15)
+    train_rows, dev = split_dev(queries, 0.15)
     assert len(dev) == 15
     assert sorted([*train_rows, *dev]) == list(range(100))
     shuffled = [queries[i].upper() + "!" for i in np.random.default_rng(0).permutation(100)]
-    again = split_dev(judged(*shuffled), 0.15)[1]
+    again = split_dev(shuffled, 0.15)[1]
     assert {normalise_query(shuffled[i]) for i in again} == {normalise_query(queries[i]) for i in dev}
 
 
 def test_dev_takes_whole_queries_as_far_as_its_pairs_allow():
-    pairs = judged(*(f"query {i}" for i in range(20) for _ in range(10)))
-    assert len(split_dev(pairs, 0.5)[1]) == 100
-    assert len(split_dev(pairs, 0.5, max_pairs=35)[1]) == 30
-    assert len(split_dev(pairs, 0.5, max_pairs=3)[1]) == 10
-    assert split_dev(pairs, 0.0) == (list(range(200)), [])
+    queries = [f"query {i}" for i in range(20) for _ in range(10)]
+    assert len(split_dev(queries, 0.5)[1]) == 100
+    assert len(split_dev(queries, 0.5, max_pairs=35)[1]) == 30
+    assert len(split_dev(queries, 0.5, max_pairs=3)[1]) == 10
+    train_rows, dev = split_dev(queries, 0.0)
+    assert (train_rows.tolist(), dev.tolist()) == (list(range(200)), [])
 
 
 def test_one_query_cannot_be_split():
     with pytest.raises(TrainingError, match="has one query, 'lamp', and none to spare for dev"):
-        split_dev(judged("lamp", "Lamp!"), 0.15)
+        split_dev(["lamp", "Lamp!"], 0.15)
 
 
 @pytest.mark.parametrize("head", [Head(), Head((0.0, 0.5, 1.0))])
@@ -116,9 +112,8 @@ def test_a_teacher_chosen_and_calibrated_on_dev_separates_grades(run_with, head,
     after, before = record["dev"]["after_calibration"], record["dev"]["before_calibration"]
     assert after["nll"] <= before["nll"] == pytest.approx(record["dev"]["loss"], abs=1e-5)
     assert (record["shortcut"] is None) == (not shortcut)
-    pairs = human_pairs(run)
-    labels = labels_of(run, len(pairs))
-    targets = np.asarray([pair.target for pair in pairs])
+    targets = Judged.read(run).targets
+    labels = labels_of(run, len(targets))
     assert np.isfinite(labels).all()
     if shortcut:  # a random encoder alone learns little more than the share of each grade in so few steps
         assert labels[targets == 1].mean() > labels[targets == 0].mean() + 0.5
@@ -137,9 +132,9 @@ def test_the_labels_of_a_decoder_with_lora_are_its_dev_outputs_over_the_temperat
 
     monkeypatch.setattr(train, "fit_temperature", remember)
     assert train_teacher(run)
-    pairs = human_pairs(run)
-    dev = [(pairs[i].query, pairs[i].product) for i in split_dev(pairs, 0.15)[1]]
-    labels = read_teacher(run, similarity_of(run))(dev)
+    judged = Judged.read(run)
+    dev = split_dev(judged.queries, 0.15)[1]
+    labels = read_teacher(run, similarity_of(run))(judged.texts(dev))
     assert labels == pytest.approx(seen["outputs"][:, 0].numpy() / record_of(run)["temperature"], abs=1e-3)
     assert labels.std() > 0
 

@@ -1,7 +1,7 @@
 """The teacher: fine-tuned on human grades, and the untrained similarity that it starts from."""
 
 from .families import check_teacher
-from .judged import human_pairs
+from .judged import Judged
 from .similarity import SentenceEncoder, Similarity
 from .teacher import SHORTCUT_FILE, TEACHER_FILE, TeacherLabeller, fit_similarity, read_teacher, similarity_of
 from .train import train_teacher
@@ -9,12 +9,12 @@ from .train import train_teacher
 __all__ = [
     "SHORTCUT_FILE",
     "TEACHER_FILE",
+    "Judged",
     "SentenceEncoder",
     "Similarity",
     "TeacherLabeller",
     "check_teacher",
     "fit_similarity",
-    "human_pairs",
     "read_teacher",
     "similarity_of",
     "train_teacher",

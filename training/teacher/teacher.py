@@ -22,7 +22,7 @@ from ..runs import Run, read_json
 from .classifier import CLASSIFIER_FILE, TextClassifier
 from .head import Head
 from .inputs import Encoded
-from .judged import human_pairs, similarities, targets
+from .judged import Judged, similarities
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Teacher",
     "TeacherLabeller",
     "fit_similarity",
-    "human_pairs",
     "read_teacher",
     "similarity_of",
 ]
@@ -107,8 +106,8 @@ def similarity_of(run: Run) -> Similarity:
 
 def fit_similarity(run: Run, similarity: Similarity) -> SimilarityLabeller:
     """The similarity as a labeller, fitted on the human grades of the training split."""
-    pairs = human_pairs(run)
-    weights, bias = fit_logistic(similarities(similarity, pairs), targets(pairs))
+    judged = Judged.read(run)
+    weights, bias = fit_logistic(similarities(similarity, judged), judged.targets)
     return SimilarityLabeller(similarity, weights, bias)
 
 

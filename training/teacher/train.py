@@ -2,10 +2,10 @@
 
 import math
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +14,6 @@ from transformers import AutoConfig
 
 from .. import parallel
 from ..cross_encoder import CrossEncoder
-from ..data import JudgedPair
 from ..device import autocast, pick_device
 from ..loop import Chosen, Selection, fit, shuffled_batch
 from ..parallel import processes
@@ -22,14 +21,12 @@ from ..pretrained import load
 from ..runs import Run, write_json
 from .calibration import fit_temperature, fitness
 from .classifier import TextClassifier
-from .dev import split_dev
+from .dev import Rows, split_dev
 from .families import check_teacher
 from .head import Head
-from .judged import human_pairs, refuse_one_target, similarities, targets
+from .judged import Judged, refuse_one_target, similarities
 from .shortcut import fit_shortcut
 from .teacher import TEACHER_FILE, Teacher, similarity_of
-
-Rows = NDArray[np.int64]
 
 
 def train_teacher(run: Run) -> bool:
@@ -48,21 +45,21 @@ def train_teacher(run: Run) -> bool:
         return False
     settings = run.config.teacher
     check_teacher(settings)
-    pairs = human_pairs(run)
-    train, dev = (np.asarray(rows, np.int64) for rows in split_dev(pairs, settings.dev.share, settings.dev.max_pairs))
-    refuse_one_target([pairs[i] for i in train], "judged pairs to train on, dev aside,")
-    features = similarities(similarity_of(run), pairs) if settings.shortcut else None
-    fine_tuning = _FineTuning(run, pairs, features)
+    judged = Judged.read(run)
+    train, dev = split_dev(judged.queries, settings.dev.share, settings.dev.max_pairs)
+    refuse_one_target(judged.targets[train], "judged pairs to train on, dev aside,")
+    features = similarities(similarity_of(run), judged) if settings.shortcut else None
+    fine_tuning = _FineTuning(run, judged, features)
     teacher, chosen = fine_tuning.fit(train, dev, None)
     record: dict[str, Any] = {"temperature": 1.0, "dev": None}
     if len(dev):
         record = _calibrate(fine_tuning.outputs(teacher, dev), fine_tuning.targets[dev], teacher.head)
-        queries = len({pairs[i].query for i in dev})
+        queries = len(judged.queries.take(pa.array(dev)).unique())
         record["dev"] |= {"queries": queries, "pairs": len(dev), "steps": chosen.steps, "loss": chosen.dev_loss}
         if processes().main:
             _show(record)
     if settings.refit:
-        teacher, chosen = fine_tuning.fit(np.arange(len(pairs)), dev[:0], chosen.steps)
+        teacher, chosen = fine_tuning.fit(np.arange(len(judged)), dev[:0], chosen.steps)
     fine_tuning.save(teacher, {"steps": chosen.steps, "refitted": settings.refit, **record})
     return True
 
@@ -72,17 +69,17 @@ class _FineTuning:
 
     Args:
         run: the run.
-        pairs: its judged training pairs.
+        judged: its judged training pairs.
         features: their similarities, shape (pairs, 2), where the teacher has a shortcut.
     """
 
-    def __init__(self, run: Run, pairs: Sequence[JudgedPair], features: NDArray[np.float32] | None) -> None:
+    def __init__(self, run: Run, judged: Judged, features: NDArray[np.float32] | None) -> None:
         self.run = run
         self.settings = run.config.teacher
         self.head = Head.of(self.settings)
-        self.texts = [(pair.query, pair.product) for pair in pairs]
+        self.judged = judged
         self.features = features
-        self.targets = torch.from_numpy(targets(pairs))
+        self.targets = torch.from_numpy(judged.targets)
 
     def fit(self, train: Rows, dev: Rows, steps: int | None) -> tuple[Teacher, Chosen]:
         """A teacher fine-tuned on rows, with the weights that dev rows choose if there are any.
@@ -126,7 +123,7 @@ class _FineTuning:
         state = parallel.trainable_state(teacher)
         if processes().main:
             if processes().sharded:
-                teacher = self._create(np.arange(len(self.texts)))
+                teacher = self._create(np.arange(len(self.judged)))
                 teacher.load_state_dict(state, strict=False)
             teacher.cross_encoder.save(self.run.teacher)
             shortcut = teacher.shortcut
@@ -156,7 +153,7 @@ class _FineTuning:
         return found == "bert" and self.head.size == 1 and not special
 
     def _forward(self, teacher: Teacher, rows: Rows) -> Tensor:
-        encoded = teacher.cross_encoder.encode([self.texts[i] for i in rows])
+        encoded = teacher.cross_encoder.encode(self.judged.texts(rows))
         features = None if self.features is None else torch.from_numpy(self.features[rows]).to(pick_device())
         outputs: Tensor = teacher(encoded, features)
         return outputs
