@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,8 @@ def watched(command: list[str], log: Path) -> tuple[float, int]:
         TrainingError: it failed; with the last line that it wrote.
     """
     start, peak = time.perf_counter(), 0
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:  # noqa: S603
+    one_thread = {"OMP_NUM_THREADS": "1", **os.environ}  # threads that wait for each other cost more than they bring
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file, env=one_thread) as process:  # noqa: S603
         tree = psutil.Process(process.pid)
         while process.poll() is None:
             peak = max(peak, _resident(tree))
