@@ -15,10 +15,7 @@ from .groups import Groups
 from .ranking import ndcg, ndcg_by_query, reciprocal_rank_by_query
 from .sources import JudgedSource
 
-RESAMPLES = Evaluation().resamples
-
 __all__ = [
-    "RESAMPLES",
     "AucMetric",
     "Estimate",
     "ModelScores",

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..config import Config, StudentStage
@@ -19,7 +17,7 @@ from ..label import label, unlabelled
 from ..mining import mine
 from ..runs import Run, open_run, read_run
 from ..student.human import write_human_lists
-from ..tables import shards
+from ..tables import list_sizes, shards
 from ..teacher import SentenceEncoder, train_teacher
 from .plan import Plan
 from .steps import Steps
@@ -101,20 +99,16 @@ def prepare(run: Run, steps: Steps, label_command: str | None, finished: bool) -
             command = [*shlex.split(label_command), str(run.folder), "--data", str(run.data)]
             steps.once("label", lambda: _call(command, run) | _labelled(run))
     write_human_lists(run)
-    return list_sizes(run)
+    return labelled_sizes(run)
 
 
-def list_sizes(run: Run) -> list[int]:
+def labelled_sizes(run: Run) -> list[int]:
     """The number of pairs of each list that the teacher labelled, in order.
 
     Raises:
         TrainingError: there is none.
     """
-    sizes: list[int] = []
-    for path in shards(run.labelled("teacher")):
-        counts = pc.value_counts(pq.read_table(path, columns=["list"])["list"])
-        numbers = np.asarray(counts.field("values"))
-        sizes += np.asarray(counts.field("counts"))[np.argsort(numbers)].tolist()
+    sizes: list[int] = list_sizes(run.labelled("teacher")).tolist()
     if not sizes:
         raise TrainingError(f"{run.folder}: holds no lists labelled by a teacher; run its stage `label` first")
     return sizes

@@ -3,11 +3,10 @@
 from .families import check_teacher
 from .judged import Judged
 from .similarity import SentenceEncoder, Similarity
-from .teacher import SHORTCUT_FILE, TEACHER_FILE, TeacherLabeller, fit_similarity, read_teacher, similarity_of
+from .teacher import TEACHER_FILE, TeacherLabeller, fit_similarity, read_teacher, similarity_of
 from .train import train_teacher
 
 __all__ = [
-    "SHORTCUT_FILE",
     "TEACHER_FILE",
     "Judged",
     "SentenceEncoder",

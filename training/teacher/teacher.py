@@ -26,7 +26,6 @@ from .judged import Judged, similarities
 from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
 __all__ = [
-    "SHORTCUT_FILE",
     "TEACHER_FILE",
     "Teacher",
     "TeacherLabeller",
@@ -36,7 +35,6 @@ __all__ = [
 ]
 
 TEACHER_FILE = "teacher.json"
-SHORTCUT_FILE = TEACHER_FILE
 """Stands where a teacher is finished."""
 
 
