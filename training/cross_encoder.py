@@ -16,7 +16,7 @@ from artifact import InputTemplate, PairTokenizer, Product
 from artifact.tokenisation import TokenIds
 
 from . import bert_forward
-from .config import Config, Precision
+from .config import INIT_FROM_TEACHER, Config, Precision
 from .device import autocast, pick_device
 from .errors import TrainingError
 from .pretrained import TOKENIZER_FILE, load, pair_tokenizer
@@ -153,10 +153,17 @@ def check_models(config: Config) -> None:
 
     load(AutoConfig, config.encoder)
     check_teacher(config.teacher)
-    student = config.student
-    layers = _check_model(student.init, student.template)
+    student, init = config.student, config.student.init
+    if init == INIT_FROM_TEACHER:
+        init = config.teacher.model
+        if config.teacher.lora is not None or config.teacher.head != "probability":
+            raise TrainingError(
+                "student.init: a student starts from its teacher's layers only if that is a BERT encoder with one "
+                "logit and without LoRA; name a pretrained encoder instead"
+            )
+    layers = _check_model(init, student.template)
     if max(student.layers) >= layers:
-        raise TrainingError(f"{student.init}: has {layers} layers, the configuration picks {list(student.layers)}")
+        raise TrainingError(f"{init}: has {layers} layers, the configuration picks {list(student.layers)}")
 
 
 def _check_model(model: str, template: InputTemplate) -> int:

@@ -78,6 +78,8 @@ class Run:
 def open_run(folder: Path, config: Config, data: Path) -> Run:
     """Makes a run's folder, or goes on with it if it was made with the same configuration.
 
+    The student's settings may change for as long as its training has not begun: labels do not depend on them.
+
     Raises:
         TrainingError: the folder holds a run of another configuration or of other data, or something else; or a data
             file is missing.
@@ -85,9 +87,18 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
     path = folder / CONFIG_FILE
     if path.exists():
         run = read_run(folder, data)
-        if run.config != _lasting(config):
+        if run.config == _lasting(config):
+            return run
+        if run.config != _lasting(config.model_copy(update={"student": run.config.student})):
             raise TrainingError(f"{folder}: holds a run of another configuration; choose another --run, or delete it")
-        return run
+        begun = [place for place in (run.student, run.work("student")) if place.exists()]
+        if begun:
+            raise TrainingError(
+                f"{folder}: its student was begun with other settings; to train one with these on the same labels, "
+                f"move or delete {' and '.join(str(place) for place in begun)}, or else choose another --run"
+            )
+        write_json(path, _lasting(config).model_dump(mode="json"))
+        return Run(folder, _lasting(config), data)
     if folder.exists() and any(entry.name != FACTS_FILE for entry in folder.iterdir()):
         raise TrainingError(f"{folder}: is not empty and is no run; choose another --run")
     hashes = _hashes(config, data)

@@ -11,13 +11,16 @@ import pytest
 from training.config import Optimisation
 from training.data import JudgedPair
 from training.errors import TrainingError
+from training.experiments import recipes as recipes_module
 from training.experiments import reproduce as reproduce_module
 from training.experiments import worlds as worlds_module
 from training.experiments.measure import measure_models
 from training.experiments.plan import Plan, plan_students
+from training.experiments.recipes import Recipe, Trials
 from training.experiments.reproduce import Reproduction, reproduce
 from training.experiments.steps import Steps
 from training.experiments.world import WorldSettings
+from training.loop import Chosen
 
 
 def silent(line: str) -> None:
@@ -25,7 +28,17 @@ def silent(line: str) -> None:
 
 
 FIT = Optimisation(learning_rate=1e-3, epochs=1, batch_pairs=32)
-PLAN = Plan(sizes=(60, 120, 240), pointwise_size=120, visits=120, least_epochs=1, most_epochs=2, human_epochs=1)
+PLAN = Plan(
+    sizes=(60, 120, 240),
+    pointwise_size=120,
+    visits=120,
+    least_epochs=1,
+    most_epochs=2,
+    human_epochs=(1,),
+    rates={"margin": (1e-3, 1e-5), "pointwise": (1e-4,), "human": (1e-3,)},
+    trial_pairs=60,
+    dev_lists=2,
+)
 SETTINGS = WorldSettings(train_queries=8, train_candidates=6, test_queries=8, test_candidates=6, unlabelled_queries=70)
 
 
@@ -91,12 +104,42 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
     assert set(ndcg["models"]) == {"random", "word overlap", "cosine", "teacher", *order}
     assert set(ndcg["models"]["margin-60"]["against"]) == {"teacher", "human", "cosine"}
     assert set(world["steps"]) == {"world", "teacher", "mine", "label"}
+    margins = [trial for trial in world["trials"] if trial["kind"] == "margin"]
+    assert [trial["learning_rate"] for trial in margins] == [1e-3, 1e-5]
+    best = min(margins, key=lambda trial: trial["dev_loss"])["learning_rate"]
+    assert {row["learning_rate"] for row in world["students"] if row["loss"] == "margin"} == {best}
+    assert not list((what.out / "controlled" / "work").glob("trial-*"))
 
     before = (what.out / "results.json").read_bytes()
     lines.clear()
     assert reproduce(what, lines.append).read_bytes() == before
     assert len(trained) == 6
     assert not any("..." in line for line in lines)
+
+
+def test_the_recipe_of_a_loss_is_the_one_that_fits_held_out_lists_best(what, monkeypatch, tmp_path):
+    tried = []
+
+    def fit(settings, sources, work, out, seed):
+        (stage,) = settings.stages
+        tried.append((stage.fit.learning_rate, stage.fit.epochs, stage.max_lists, settings.dev.lists))
+        work.mkdir(parents=True)
+        return (Chosen(10, abs(stage.fit.learning_rate - 1.6e-4) - stage.fit.epochs * 1e-5),)
+
+    monkeypatch.setattr(recipes_module, "fit_student", fit)
+    plan = replace(Plan(), trial_pairs=12, dev_lists=3)
+    students = plan_students(plan, [4] * 40, human_pairs=7, fit=FIT)
+    trials = Trials(what.config("controlled").student, {}, [4] * 40, plan, tmp_path / "work", 0)
+    steps = Steps(tmp_path / "steps", silent)
+    assert trials.choose(students, steps) == {
+        "human": Recipe(1e-4, 10),
+        "margin": Recipe(2e-4),
+        "pointwise": Recipe(2e-4),
+    }
+    assert tried[-1] == (2e-4, 1.0, 3 + 3, 3)
+    assert len(tried) == 6 + 3 + 3
+    trials.choose(students, steps)
+    assert len(tried) == 12
 
 
 def test_labels_may_come_from_a_command_whose_failure_is_told(what):
@@ -109,7 +152,7 @@ def test_labels_may_come_from_a_command_whose_failure_is_told(what):
 
 
 def test_each_set_of_labels_holds_the_one_before_and_small_sets_take_more_epochs():
-    plan = Plan(sizes=(10, 30, 90), pointwise_size=30, visits=60, least_epochs=1, most_epochs=4, human_epochs=3)
+    plan = Plan(sizes=(10, 30, 90), pointwise_size=30, visits=60, least_epochs=1, most_epochs=4, human_epochs=(3,))
     students = plan_students(plan, [4] * 40, human_pairs=7, fit=FIT)
     margins = [s for s in students if s.stage.loss == "margin"]
     assert [(s.pairs, s.stage.max_lists, s.stage.fit.epochs) for s in margins] == [

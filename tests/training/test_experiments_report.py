@@ -21,6 +21,10 @@ def student(name: str, loss: str, pairs: int) -> dict[str, object]:
     return {"name": name, "loss": loss, "pairs": pairs, "epochs": 2, "seconds": 60, "pairs_per_s": 100}
 
 
+def trial(kind: str, rate: float, loss: float) -> dict[str, object]:
+    return {"kind": kind, "learning_rate": rate, "epochs": 4, "dev_loss": loss, "seconds": 6}
+
+
 @pytest.fixture
 def results(tmp_path):
     models = {
@@ -39,6 +43,7 @@ def results(tmp_path):
             student("margin-30", "margin", 30),
             student("pointwise-30", "pointwise", 30),
         ],
+        "trials": [trial("margin", 1e-4, 0.5), trial("margin", 2e-4, 0.4), trial("human", 3e-5, 0.6)],
         "metrics": [{"name": "nDCG@10", "data": "chorus", "size": 3, "models": models}],
     }
     machine = {"processor": "P", "cores": 2, "gpu": None, "python": "3", "torch": "2"}
@@ -55,6 +60,8 @@ def test_the_page_says_what_holds_and_what_does_not_and_keeps_what_people_wrote(
     assert text.startswith("# Mine\n")
     assert text.endswith("after\n")
     assert "stale" not in text
+    assert "| margin loss | 0.0001 | 4 | 0.5000 |" in text
+    assert "| margin loss | 0.0002 | 4 | **0.4000** |" in text
     assert "- Holds: the student improves with every step of more teacher-labelled pairs (0.600 → 0.700)." in text
     assert "- Holds: with 30 pairs it is above the student of human labels alone" in text
     assert "- Does **not** hold: it ends within 0.005 of its teacher or above it (-0.100" in text

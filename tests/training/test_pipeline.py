@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import re
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+import torch
 
 from training.config import read_config
 from training.cross_encoder import CrossEncoder
@@ -55,6 +57,33 @@ def test_a_run_of_another_configuration_is_not_mixed_up(command, config_file, ca
     config_file.write_text(config_file.read_text().replace("seed = 3", "seed = 4"))
     assert command("mine") == 2
     assert "holds a run of another configuration" in capsys.readouterr().err
+
+
+def test_the_student_may_change_until_it_is_begun_and_its_labels_stay(command, config_file, run_of, capsys):
+    assert command("label") == 2
+    for stage in ("teacher", "mine", "label"):
+        assert command(stage) == 0
+    labels = {path: path.stat().st_mtime_ns for path in run_of().labelled("teacher").iterdir()}
+    config_file.write_text(config_file.read_text().replace("layers = [0, 2]", "layers = [1]"))
+    assert command("all") == 0
+    assert CrossEncoder.read(run_of().student).model.config.num_hidden_layers == 1
+    assert {path: path.stat().st_mtime_ns for path in labels} == labels
+
+    config_file.write_text(config_file.read_text().replace("layers = [1]", "layers = [0, 1]"))
+    capsys.readouterr()
+    assert command("all") == 2
+    assert f"move or delete {run_of().student} and {run_of().work('student')}" in capsys.readouterr().err
+
+
+def test_a_student_may_start_from_layers_of_its_own_teacher(command, config_file, run_of):
+    head, name, student = config_file.read_text().partition("[student]")
+    lines = ['init = "teacher"' if line.startswith("init = ") else line for line in student.splitlines()]
+    text = head + name + "\n".join(lines)
+    config_file.write_text(re.sub(r"learning_rate = [\d.e-]+", "learning_rate = 1e-12", text))
+    assert command("all") == 0
+    teacher, student = (CrossEncoder.read(folder).model.bert for folder in (run_of().teacher, run_of().student))
+    kept = student.encoder.layer[1].output.dense.weight
+    assert torch.allclose(kept, teacher.encoder.layer[2].output.dense.weight, atol=1e-6)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(command, tmp_path, capsys):

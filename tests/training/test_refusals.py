@@ -81,6 +81,13 @@ def test_a_model_that_a_later_stage_cannot_train_is_refused_before_the_first(
     assert not (tmp_path / "run").exists()
 
 
+def test_layers_of_a_teacher_that_the_student_cannot_take_are_refused(command, tiny_encoder, config_file, capsys):
+    text = config_file.read_text().replace(f'init = "{tiny_encoder}"', 'init = "teacher"')
+    config_file.write_text(text.replace("[teacher]", '[teacher]\nhead = "grades"', 1))
+    assert command("all") == 2
+    assert "name a pretrained encoder instead" in capsys.readouterr().err
+
+
 def test_another_architecture_than_bert_is_refused(command, tiny_encoder, config_file, tmp_path, capsys):
     other = tmp_path / "roberta"
     shutil.copytree(tiny_encoder, other)

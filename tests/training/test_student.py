@@ -90,13 +90,14 @@ def test_products_are_drawn_from_long_lists(settings, shard, tmp_path):
 def test_dev_lists_choose_the_weights_and_stop_early(settings, shard, tmp_path):
     dev = StudentDev(lists=8, every_epochs=0.25, patience=2)
     rushed = {**FIT, "learning_rate": 0.3, "epochs": 50}  # far too high a rate: the loss soon stops falling
-    fit_student(settings(dev=dev, fit=rushed), {"teacher": [shard]}, tmp_path / "work", tmp_path / "out", 0)
+    (chosen,) = fit_student(settings(dev=dev, fit=rushed), {"teacher": [shard]}, tmp_path / "work", tmp_path / "out", 0)
     records = [
         json.loads(line) for line in (tmp_path / "work" / "stage-0-fit" / "metrics.jsonl").read_text().splitlines()
     ]
     losses = [record["dev_loss"] for record in records if "dev_loss" in record]
     assert len(losses) < 100
     assert min(losses) not in losses[-2:]
+    assert chosen.dev_loss == min(losses)
 
 
 def test_stages_can_share_the_lists_between_them(settings, shard, tmp_path):

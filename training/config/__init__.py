@@ -5,10 +5,11 @@ from .data import Catalogue, Data, Judgements, Queries
 from .evaluation import Evaluation
 from .mining import Mining, Pool, WeakLabels
 from .optimisation import Optimisation, Precision
-from .student import Student, StudentStage
+from .student import INIT_FROM_TEACHER, Student, StudentDev, StudentStage
 from .teacher import Teacher
 
 __all__ = [
+    "INIT_FROM_TEACHER",
     "Catalogue",
     "Config",
     "Data",
@@ -20,6 +21,7 @@ __all__ = [
     "Precision",
     "Queries",
     "Student",
+    "StudentDev",
     "StudentStage",
     "Teacher",
     "WeakLabels",

@@ -9,6 +9,8 @@ from artifact import InputTemplate
 from .optimisation import Optimisation
 from .settings import Settings
 
+INIT_FROM_TEACHER = "teacher"
+"""As `init`: the run's own teacher."""
 Labels = Literal["similarity", "teacher", "human"]
 Loss = Literal["margin", "margin-probability", "pointwise", "ranknet", "listwise", "soft-target"]
 
@@ -47,7 +49,9 @@ class StudentDev(Settings):
 class Student(Settings):
     """A small cross-encoder that learns margins from labelled lists."""
 
-    init: str
+    init: str = Field(
+        description="Hugging Face id, folder, all-MiniLM-L6-v2, or `teacher`: the run's own, where it is a BERT encoder"
+    )
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         min_length=1, description="the layers of `init` that the student keeps"
     )

@@ -50,7 +50,7 @@ def render(results: dict[str, Any], picture: str) -> str:
     ]
     for name, world in results["worlds"].items():
         lines += ["", f"## {_title(name)}", "", *_facts(world), "", *_table(world), "", *_verdicts(world)]
-        lines += ["", *_costs(world)]
+        lines += ["", *_trials(world), "", *_costs(world)]
     return "\n".join(lines) + "\n"
 
 
@@ -151,6 +151,19 @@ def _holds(truth: bool) -> str:
 
 def _difference(figure: dict[str, Any]) -> str:
     return f"{figure['value']:+.3f} [{figure['low']:+.3f}, {figure['high']:+.3f}], p = {figure['p']:.3f}"
+
+
+def _trials(world: dict[str, Any]) -> list[str]:
+    """Which learning rates and epochs were tried, and which had the lowest loss on held-out lists."""
+    lines = ["| recipe tried for | learning rate | epochs | loss on held-out lists |", "|---|---:|---:|---:|"]
+    trials = world["trials"]
+    for trial in trials:
+        best = min(t["dev_loss"] for t in trials if t["kind"] == trial["kind"])
+        loss = f"{trial['dev_loss']:.4f}"
+        loss = f"**{loss}**" if trial["dev_loss"] == best else loss
+        kind = "human labels" if trial["kind"] == HUMAN else f"{trial['kind']} loss"
+        lines.append(f"| {kind} | {trial['learning_rate']:g} | {trial['epochs']:g} | {loss} |")
+    return lines
 
 
 def _costs(world: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..tables import shards
 from ..teacher import SentenceEncoder, Similarity, read_teacher, similarity_of
 from .measure import measure_models
 from .plan import HUMAN, Plan, StudentPlan, plan_students
+from .recipes import Trials
 from .steps import Say, Steps
 from .worlds import HUMAN_CONFIG, WORLD_CONFIG, controlled_run, human_run, prepare, world_settings
 
@@ -110,15 +111,20 @@ def _world(what: Reproduction, world: str, say: Say) -> dict[str, Any]:
     judged = read_all_judgements(run.data, run.config.data)
     human_pairs = sum(pair.split == "train" for pair in judged)
     students = plan_students(plan, sizes, human_pairs, run.config.student.stages[-1].fit)
+    students = _named(students, what.students) if what.students else students
+    sources = {kind: shards(run.labelled(kind)) for kind in ("human", "teacher")}
+    trials = Trials(run.config.student, sources, sizes, plan, folder / "work", run.config.seed)
+    recipes = trials.choose(students, steps)
+    students = [replace(student, stage=recipes[student.kind].of(student.stage)) for student in students]
+    rows = _train(run, students, sources, folder, steps, say)
     if what.students:
-        _train(run, _named(students, what.students), folder, steps, say)
         return {}
-    rows = _train(run, students, folder, steps, say)
     test = [pair for pair in judged if pair.split == "test"]
     scores = _score(run, students, folder, test, steps)
     return {
         "data": _data_facts(run, judged, sizes),
         "steps": _step_facts(steps, run, existing is not None),
+        "trials": trials.results(students, steps),
         "students": rows,
         "metrics": measure_models(test, run.config.data, scores, (TEACHER, HUMAN, COSINE)),
     }
@@ -132,11 +138,12 @@ def _named(students: list[StudentPlan], names: tuple[str, ...]) -> list[StudentP
     return [student for student in students if student.name in names]
 
 
-def _train(run: Run, students: list[StudentPlan], folder: Path, steps: Steps, say: Say) -> list[dict[str, Any]]:
+def _train(
+    run: Run, students: list[StudentPlan], sources: Mapping[str, Sequence[Path]], folder: Path, steps: Steps, say: Say
+) -> list[dict[str, Any]]:
     """Trains the students that are not, telling the time that is left by the pairs per second so far."""
     rows: list[dict[str, Any]] = []
     left = sum(student.visits for student in students)
-    sources = {kind: shards(run.labelled(kind)) for kind in ("human", "teacher")}
     for student in students:
         fit = student.stage.fit
         speeds = [row["pairs_per_s"] for row in rows]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -13,19 +14,20 @@ from torch import Tensor
 from artifact import InputTemplate
 
 from .. import parallel
-from ..config import Student, StudentStage
+from ..config import INIT_FROM_TEACHER, Student, StudentStage
 from ..cross_encoder import TEMPLATE_FILE, CrossEncoder, read_template
 from ..device import autocast, pick_device
 from ..errors import TrainingError
 from ..label import unlabelled
-from ..loop import Selection, fit, shuffled_batch
+from ..loop import Chosen, Selection, fit, shuffled_batch
 from ..losses import LOSSES
-from ..runs import Run
+from ..runs import Run, read_json, write_json
 from ..tables import shards
 from .human import write_human_lists
 from .sampling import sample_by_quantiles
 from .token_store import Example, TokenStore
 
+CHOSEN_FILE = "chosen.json"
 UNANCHORED = ("pointwise", "soft-target")
 """Losses that already give scores one scale across queries, without `pointwise_weight`."""
 
@@ -45,6 +47,8 @@ def train_student(run: Run) -> bool:
         if paths:
             raise TrainingError(f"{run.folder}: lacks labels by {labels}; run the stage `label` first")
     settings = run.config.student
+    if settings.init == INIT_FROM_TEACHER:
+        settings = settings.model_copy(update={"init": str(run.teacher)})
     if any(stage.labels == "human" for stage in settings.stages):
         parallel.by_main(lambda: write_human_lists(run))
     sources: dict[str, Sequence[Path]] = {stage.labels: shards(run.labelled(stage.labels)) for stage in settings.stages}
@@ -52,7 +56,9 @@ def train_student(run: Run) -> bool:
     return True
 
 
-def fit_student(settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, out: Path, seed: int) -> None:
+def fit_student(
+    settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, out: Path, seed: int
+) -> tuple[Chosen, ...]:
     """Trains a student through its stages, going on where an earlier call was stopped.
 
     Args:
@@ -62,6 +68,9 @@ def fit_student(settings: Student, sources: Mapping[str, Sequence[Path]], work: 
         out: folder of the finished checkpoint.
         seed: of the order of lists, the products drawn from them and new weights.
 
+    Returns:
+        Of each stage, after how many steps its weights were reached, and their dev loss where lists were kept apart.
+
     Raises:
         TrainingError: a shard is damaged, or training fails.
     """
@@ -69,12 +78,13 @@ def fit_student(settings: Student, sources: Mapping[str, Sequence[Path]], work: 
     student = CrossEncoder.create(settings.init, settings.template, work, settings.layers)
     for number, stage in enumerate(settings.stages):
         done = work / f"stage-{number}"
-        if (done / TEMPLATE_FILE).exists():
-            student = CrossEncoder.read(done)
-        else:
-            _fit_stage(settings, student, stage, sources[stage.labels], work / f"stage-{number}-fit", (seed, number))
-            parallel.by_main(partial(student.save, done))
+        if not (done / TEMPLATE_FILE).exists():
+            fitted = work / f"stage-{number}-fit"
+            chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number))
+            parallel.by_main(partial(_save, student, chosen, done))
+        student = CrossEncoder.read(done)  # with its dropout as it was
     parallel.by_main(partial(student.save, out))
+    return tuple(Chosen(**read_json(work / f"stage-{number}" / CHOSEN_FILE)) for number in range(len(settings.stages)))
 
 
 def read_student_template(run: Run) -> InputTemplate:
@@ -89,6 +99,12 @@ def read_student_template(run: Run) -> InputTemplate:
     return read_template(path)
 
 
+def _save(student: CrossEncoder, chosen: Chosen, folder: Path) -> None:
+    """Writes a stage's end, the template last."""
+    write_json(folder / CHOSEN_FILE, asdict(chosen))
+    student.save(folder)
+
+
 def _fit_stage(
     settings: Student,
     student: CrossEncoder,
@@ -96,9 +112,10 @@ def _fit_stage(
     paths: Sequence[Path],
     folder: Path,
     seed: tuple[int, int],
-) -> None:
-    # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
-    student.drop_nothing()
+) -> Chosen:
+    if stage.labels != "human":
+        # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
+        student.drop_nothing()
     column: Literal["target", "logit"] = "target" if stage.labels == "human" else "logit"
     fewest = 1 if stage.labels == "human" else 2
     parallel.by_main(
@@ -139,7 +156,8 @@ def _fit_stage(
         every = max(1, round(per_epoch * settings.dev.every_epochs))
         selection = Selection(dev_loss, every, settings.dev.patience)
     steps = math.ceil(per_epoch * stage.fit.epochs)
-    fit(student, step_loss, steps, stage.fit, folder, seed[0], f"student, {stage.labels} labels", selection=selection)
+    name = f"student, {stage.labels} labels"
+    return fit(student, step_loss, steps, stage.fit, folder, seed[0], name, selection=selection)
 
 
 def _sampled(example: Example, size: int | None, seed: tuple[int, ...]) -> Example:
