@@ -30,10 +30,14 @@ class Encoding:
     tokens: NDArray[np.float16]
 
 
-class SentenceEncoder:
-    """A frozen sentence encoder with a cache of encodings that is emptied when it outgrows `cache_bytes`."""
+OVERHEAD_BYTES = 1024
+"""Of a cached encoding beside its arrays: the text, the objects, the entry."""
 
-    def __init__(self, model: str, precision: Precision, max_tokens: int = 96, cache_bytes: int = 2 << 30) -> None:
+
+class SentenceEncoder:
+    """A frozen sentence encoder with a cache of encodings; beyond `cache_bytes` the oldest are dropped."""
+
+    def __init__(self, model: str, precision: Precision, max_tokens: int = 96, cache_bytes: int = 512 << 20) -> None:
         self._tokenizer = load(AutoTokenizer, model)
         self._device = pick_device()
         self._model = load(AutoModel, model).to(self._device).eval()
@@ -45,14 +49,13 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str], batch: int = 64) -> list[Encoding]:
         """Encodings of texts, in their order."""
-        if self._cached_bytes > self._cache_bytes:
-            self._cache.clear()
-            self._cached_bytes = 0
+        while self._cached_bytes > self._cache_bytes:
+            self._cached_bytes -= _size(self._cache.pop(next(iter(self._cache))))
         new = sorted({text for text in texts if text not in self._cache}, key=len)
         for start in range(0, len(new), batch):
             for text, encoding in zip(new[start:], self._encode_batch(new[start : start + batch]), strict=False):
                 self._cache[text] = encoding
-                self._cached_bytes += encoding.tokens.nbytes + encoding.vector.nbytes
+                self._cached_bytes += _size(encoding)
         return [self._cache[text] for text in texts]
 
     def vectors(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
@@ -77,8 +80,9 @@ class SentenceEncoder:
         tokens = torch.nn.functional.normalize(states, dim=-1)
         lengths = batch["attention_mask"].sum(1).tolist()
         return [
-            # first and last are [CLS] and [SEP]; a text without a token of its own keeps them
-            Encoding(vector, row[1 : length - 1] if length > 2 else row[:length])
+            # first and last are [CLS] and [SEP]; a text without a token of its own keeps them. Copies, for a view
+            # would keep the whole batch in memory.
+            Encoding(vector.copy(), (row[1 : length - 1] if length > 2 else row[:length]).copy())
             for vector, row, length in zip(_half(vectors), _half(tokens), lengths, strict=True)
         ]
 
@@ -144,6 +148,10 @@ def fit_logistic(features: NDArray[np.float32], targets: NDArray[np.float32]) ->
     optimiser.step(closure)
     raw = weights.detach().numpy() / spread
     return tuple(float(w) for w in raw), float(bias.detach()) - float(raw @ mean)
+
+
+def _size(encoding: Encoding) -> int:
+    return encoding.tokens.nbytes + encoding.vector.nbytes + OVERHEAD_BYTES
 
 
 def _half(states: torch.Tensor) -> NDArray[np.float16]:
