@@ -19,6 +19,8 @@ from training.errors import TrainingError
 from training.student import fit_student
 from training.tables import Candidate, CandidateList, read_lists, write_shard
 
+from .processes import launch_two
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=20),), max_query_tokens=8, max_tokens=32)
 FIT = {"learning_rate": 1e-2, "epochs": 6, "batch_pairs": 16, "precision": "fp32", "checkpoint_every_s": 1e-9}
@@ -157,6 +159,33 @@ def test_training_goes_on_after_kill_9_and_ends_with_the_same_weights(settings, 
         torch.set_num_threads(threads)
     weights = [(tmp_path / f"{name}-out" / "model.safetensors").read_bytes() for name in ("killed", "whole")]
     assert weights[0] == weights[1]
+
+
+IN_TWO = """
+import sys
+from pathlib import Path
+import torch
+from training.config import Student
+from training.student import fit_student
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+settings = Student.model_validate_json((folder / "settings.json").read_text())
+fit_student(settings, {"teacher": [folder / "lists.parquet"]}, folder / "two", folder / "two-out", 0)
+"""
+
+
+def test_two_processes_train_the_student_that_one_does(settings, shard, tmp_path):
+    # a gentle rate: a rash one makes much of the last bits, in which sums over two processes differ
+    made = settings(dev=StudentDev(lists=8, every_epochs=1), fit={**FIT, "learning_rate": 1e-3})
+    (tmp_path / "settings.json").write_text(made.model_dump_json())
+    (tmp_path / "script.py").write_text(IN_TWO)
+    launch_two(tmp_path / "script.py", [str(tmp_path)], "--multi_gpu")
+    (one,) = fit_student(made, {"teacher": [shard]}, tmp_path / "one", tmp_path / "one-out", 0)
+    two = json.loads((tmp_path / "two" / "stage-0" / "chosen.json").read_text())
+    assert two["steps"] == one.steps
+    assert two["dev_loss"] == pytest.approx(one.dev_loss, abs=1e-5)
+    assert logits_of(tmp_path / "two-out") == pytest.approx(logits_of(tmp_path / "one-out"), abs=1e-4)
+    assert logits_of(tmp_path / "one-out").std() > 0.1
 
 
 def test_a_shard_cut_in_half_is_named(settings, shard, tmp_path):

@@ -1,10 +1,6 @@
 """Several processes train the teacher that one would: plain and sharded, on CPUs, started by accelerate."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ from training.parallel import Processes, share
 from training.runs import open_run
 from training.teacher import TEACHER_FILE, Judged, read_teacher, similarity_of, train_teacher
 
+from .processes import launch_two
 from .tiny_models import TEMPLATE, write_model
 
 FSDP = Path("training/configs/fsdp.yaml")
@@ -74,16 +71,7 @@ def launch(data_folder, tmp_path):
         script, settings = tmp_path / "script.py", tmp_path / "config.json"
         script.write_text(SCRIPT)
         settings.write_text(config.model_dump_json())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
-        command += ["--main_process_port", str(port), "--mixed_precision", "no", "--dynamo_backend", "no", *options]
-        command += [str(script), str(tmp_path / name), str(settings), str(data_folder)]
-        paths = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
+        launch_two(script, [str(tmp_path / name), str(settings), str(data_folder)], *options)
         return open_run(tmp_path / name, config, data_folder)
 
     return run
