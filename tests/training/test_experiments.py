@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from training.config import Optimisation
+from training.cross_encoder import read_template
 from training.data import JudgedPair
 from training.errors import TrainingError
-from training.experiments import recipes as recipes_module
+from training.experiments import material as material_module
 from training.experiments import reproduce as reproduce_module
 from training.experiments import worlds as worlds_module
+from training.experiments.material import Material
 from training.experiments.measure import measure_models
 from training.experiments.plan import Plan, plan_students
 from training.experiments.recipes import Recipe, Trials
@@ -70,6 +72,9 @@ def what(data, tmp_path, tiny_encoder, monkeypatch) -> Reproduction:
     text = worlds_module.WORLD_CONFIG.read_text()
     text = text.replace('"all-MiniLM-L6-v2"', json.dumps(str(tiny_encoder))).replace("[0, 2, 4]", "[0, 2]")
     text = text.replace("epochs = 4", "epochs = 1").replace("lists_per_shard = 500", "lists_per_shard = 8")
+    head, _, student = text.partition("[student.template]")
+    student = student.replace("fields = [", 'fields = [{ name = "description", max_tokens = 8 },')
+    text = f"{head}[student.template]{student}"
     config = tmp_path / "world.toml"
     config.write_text(text)
     return Reproduction(tmp_path / "out", data, ("controlled",), plan=PLAN, configs={"controlled": config})
@@ -78,16 +83,18 @@ def what(data, tmp_path, tiny_encoder, monkeypatch) -> Reproduction:
 def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, monkeypatch):
     lines: list[str] = []
     trained: list[str] = []
-    fit_student = reproduce_module.fit_student
+    fit_student = material_module.fit_student
 
     def until_killed(settings, sources, work, out, seed):
+        if work.name.startswith("trial-"):
+            return fit_student(settings, sources, work, out, seed)
         if len(trained) == 2:
             trained.append("killed")
             raise KeyboardInterrupt
         trained.append(out.name)
-        fit_student(settings, sources, work, out, seed)
+        return fit_student(settings, sources, work, out, seed)
 
-    monkeypatch.setattr(reproduce_module, "fit_student", until_killed)
+    monkeypatch.setattr(material_module, "fit_student", until_killed)
     with pytest.raises(KeyboardInterrupt):
         reproduce(what, lines.append)
     assert not (what.out / "results.json").exists()
@@ -109,6 +116,9 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
     best = min(margins, key=lambda trial: trial["dev_loss"])["learning_rate"]
     assert {row["learning_rate"] for row in world["students"] if row["loss"] == "margin"} == {best}
     assert not list((what.out / "controlled" / "work").glob("trial-*"))
+    for name in order:
+        fields = read_template(what.out / "controlled" / "students" / name / "template.json").fields
+        assert "description" not in [field.name for field in fields]
 
     before = (what.out / "results.json").read_bytes()
     lines.clear()
@@ -126,10 +136,11 @@ def test_the_recipe_of_a_loss_is_the_one_that_fits_held_out_lists_best(what, mon
         work.mkdir(parents=True)
         return (Chosen(10, abs(stage.fit.learning_rate - 1.6e-4) - stage.fit.epochs * 1e-5),)
 
-    monkeypatch.setattr(recipes_module, "fit_student", fit)
+    monkeypatch.setattr(material_module, "fit_student", fit)
     plan = replace(Plan(), trial_pairs=12, dev_lists=3)
     students = plan_students(plan, [4] * 40, human_pairs=7, fit=FIT)
-    trials = Trials(what.config("controlled").student, {}, [4] * 40, plan, tmp_path / "work", 0)
+    material = Material(what.config("controlled").student, {}, 0)
+    trials = Trials(material, [4] * 40, plan, tmp_path / "work")
     steps = Steps(tmp_path / "steps", silent)
     assert trials.choose(students, steps) == {
         "human": Recipe(1e-4, 10),

@@ -4,14 +4,14 @@ A rate that suits one loss ruins another, so that students of two losses can be 
 """
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..config import Student, StudentDev, StudentStage
-from ..student import fit_student
+from ..config import StudentDev, StudentStage
+from .material import Material
 from .plan import HUMAN, Plan, StudentPlan, first_lists
 from .steps import Steps
 
@@ -46,20 +46,16 @@ class Trials:
     """What trial students are trained from.
 
     Attributes:
-        settings: of the students.
-        sources: shards of labelled lists, by who labelled them.
+        material: of the students.
         list_sizes: pairs of each list that the teacher labelled, in order.
         plan: the candidates and the size of a trial.
         folder: gets the work of trials, and is rid of it.
-        seed: of all trials.
     """
 
-    settings: Student
-    sources: Mapping[str, Sequence[Path]]
+    material: Material
     list_sizes: Sequence[int]
     plan: Plan
     folder: Path
-    seed: int
 
     def choose(self, students: Iterable[StudentPlan], steps: Steps) -> dict[str, Recipe]:
         """The recipe of each kind of student: of the candidates the one with the lowest loss on held-out lists.
@@ -93,9 +89,8 @@ class Trials:
             fit = stage.fit.model_copy(update={"epochs": 1.0})
             stage = stage.model_copy(update={"max_lists": lists + held_out, "fit": fit})
         dev = StudentDev(lists=held_out, every_epochs=AT_THE_END, patience=None)
-        settings = self.settings.model_copy(update={"stages": (stage,), "dev": dev})
         work = self.folder / name
-        (chosen,) = fit_student(settings, self.sources, work, work / "out", self.seed)
+        chosen = self.material.fit(stage, work, work / "out", dev)
         shutil.rmtree(work)
         return {
             "kind": HUMAN if stage.labels == "human" else stage.loss,

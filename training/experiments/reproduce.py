@@ -4,7 +4,7 @@ teacher's labels, all measured on the same test queries. Resumable: what is fini
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from artifact import InputTemplate, TemplateField
 
-from ..config import Config, Student, read_config
+from ..config import Config, StudentStage, read_config
 from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
 from ..data import JudgedPair, read_all_judgements
 from ..errors import TrainingError
 from ..evaluation import Scorer, word_overlap
 from ..runs import Run, commit, replacing, write_json
-from ..student.student import fit_student
-from ..tables import shards
 from ..teacher import SentenceEncoder, Similarity, read_teacher, similarity_of
+from .material import Material
 from .measure import measure_models
 from .plan import HUMAN, Plan, StudentPlan, plan_students
 from .recipes import Trials
@@ -112,11 +111,11 @@ def _world(what: Reproduction, world: str, say: Say) -> dict[str, Any]:
     human_pairs = sum(pair.split == "train" for pair in judged)
     students = plan_students(plan, sizes, human_pairs, run.config.student.stages[-1].fit)
     students = _named(students, what.students) if what.students else students
-    sources = {kind: shards(run.labelled(kind)) for kind in ("human", "teacher")}
-    trials = Trials(run.config.student, sources, sizes, plan, folder / "work", run.config.seed)
+    material = Material.of(run)
+    trials = Trials(material, sizes, plan, folder / "work")
     recipes = trials.choose(students, steps)
     students = [replace(student, stage=recipes[student.kind].of(student.stage)) for student in students]
-    rows = _train(run, students, sources, folder, steps, say)
+    rows = _train(material, students, folder, steps, say)
     if what.students:
         return {}
     test = [pair for pair in judged if pair.split == "test"]
@@ -139,7 +138,7 @@ def _named(students: list[StudentPlan], names: tuple[str, ...]) -> list[StudentP
 
 
 def _train(
-    run: Run, students: list[StudentPlan], sources: Mapping[str, Sequence[Path]], folder: Path, steps: Steps, say: Say
+    material: Material, students: list[StudentPlan], folder: Path, steps: Steps, say: Say
 ) -> list[dict[str, Any]]:
     """Trains the students that are not, telling the time that is left by the pairs per second so far."""
     rows: list[dict[str, Any]] = []
@@ -149,9 +148,8 @@ def _train(
         speeds = [row["pairs_per_s"] for row in rows]
         eta = f"; the {left:,} that are left take about {left / speeds[-1] / 60:.0f} min" if speeds else ""
         say(f"{student.name}: {student.pairs:,} pairs, {fit.epochs:g} epochs = {student.visits:,} visits{eta}")
-        settings = run.config.student.model_copy(update={"stages": (student.stage,)})
         work, out = folder / "work" / student.name, folder / "students" / student.name
-        found = steps.once(student.name, partial(_fit, settings, sources, work, out, run.config.seed))
+        found = steps.once(student.name, partial(_fit, material, student.stage, work, out))
         left -= student.visits
         rows.append(
             {
@@ -171,8 +169,8 @@ def _train(
     return rows
 
 
-def _fit(settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, out: Path, seed: int) -> dict[str, Any]:
-    fit_student(settings, sources, work, out, seed)
+def _fit(material: Material, stage: StudentStage, work: Path, out: Path) -> dict[str, Any]:
+    material.fit(stage, work, out)
     return {}
 
 
