@@ -27,7 +27,7 @@ from ..student import pad_lists
 from .worlds import CATALOGUE
 
 LIST_SIZE = 16
-TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=64),), max_query_tokens=16, max_tokens=96)
+TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=64),), max_query_tokens=16, max_tokens=64)
 _TEXT = "wireless optical mouse network cable black toner cartridge laser printer compatible with series laptop"
 Pair = tuple[str, str]
 
@@ -39,7 +39,7 @@ class Workload:
     Attributes:
         model: pretrained encoder.
         layers: how many of its layers are kept, evenly spread.
-        pairs: (query, title), a multiple of 16: lists of 16.
+        pairs: (query, product's text), a multiple of 16: lists of 16.
         batch_pairs: pairs per step.
     """
 
@@ -60,16 +60,17 @@ class Workload:
 
 
 def read_pairs(data: Path, count: int, seed: int = 0) -> list[Pair]:
-    """Pairs of a query and a real title if the catalogue is there, else made-up ones of the same length."""
+    """Pairs of a query and a product's real title and description, of about 40 tokens, if the catalogue is there; else
+    made-up ones of the same length."""
     random = np.random.default_rng(seed)
     count = math.ceil(count / LIST_SIZE) * LIST_SIZE
     path = data / CATALOGUE
     if path.exists():
         with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-            titles = [row["title"] for row in csv.DictReader(file) if row["title"].strip()]
-        picked = [titles[i] for i in random.permutation(len(titles))[:count]]
+            rows = [row for row in csv.DictReader(file) if row["title"].strip()]
+        picked = [f"{rows[i]['title']}. {rows[i]['short_description']}" for i in random.permutation(len(rows))[:count]]
     else:
-        picked = [" ".join(random.choice(_TEXT.split(), int(random.integers(8, 40)))) for _ in range(count)]
+        picked = [" ".join(random.choice(_TEXT.split(), int(random.integers(14, 52)))) for _ in range(count)]
     queries = [" ".join(title.split()[1:5]).lower() or title for title in picked[::LIST_SIZE]]
     return [(queries[i // LIST_SIZE], title) for i, title in enumerate(picked)]
 
