@@ -15,6 +15,8 @@ from .sources import sources_of
 
 Scorer = Callable[[Sequence[tuple[str, Product]]], NDArray[np.floating]]
 """Text pairs to logits or scores, shape (n,)."""
+SCORED_TOGETHER = 4096
+"""Pairs given to a scorer at once: enough to sort by length, few enough for its memory."""
 
 
 def evaluate(
@@ -45,9 +47,13 @@ def finite_scores(scorer: Scorer, pairs: Sequence[JudgedPair]) -> NDArray[np.flo
     Raises:
         ValueError: a score is not finite, or there is not one a pair.
     """
-    scores = np.asarray(scorer([(pair.query, pair.product) for pair in pairs]), dtype=np.float64)
-    if scores.shape != (len(pairs),):
-        raise ValueError(f"expected one score for each of {len(pairs)} pairs, got the shape {scores.shape}")
+    parts = [np.empty(0)]
+    for start in range(0, len(pairs), SCORED_TOGETHER):
+        some = [(pair.query, pair.product) for pair in pairs[start : start + SCORED_TOGETHER]]
+        parts.append(np.asarray(scorer(some), dtype=np.float64))
+        if parts[-1].shape != (len(some),):
+            raise ValueError(f"expected one score for each of {len(some)} pairs, got the shape {parts[-1].shape}")
+    scores = np.concatenate(parts)
     if not np.isfinite(scores).all():
         raise ValueError("the scoring function gave a score that is not finite")
     return scores

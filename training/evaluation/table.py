@@ -10,7 +10,7 @@ from artifact.calibration import Calibration
 from ..config import Config
 from ..config.evaluation import Evaluation
 from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
-from ..data import JudgedPair, read_all_judgements
+from ..data import JudgedPair, judged_pairs, read_all_judgements
 from ..errors import TrainingError
 from ..runs import CONFIG_FILE, read_run, write_json
 from ..teacher.similarity import SentenceEncoder, Similarity
@@ -57,7 +57,7 @@ def print_evaluation(
         TrainingError: the judgements have nothing to measure in the split, or data or a model cannot be read.
     """
     settings = settings or Evaluation()
-    pairs = [pair for pair in read_all_judgements(data, config.data) if pair.split == split]
+    pairs = _pairs(config, data, run, split)
     sources = sources_of(pairs, config.data, split)
     ceilings = _ceilings(config, data, split, settings)
     models, rows = {}, {}
@@ -86,6 +86,15 @@ def print_evaluation(
         report = ReportInput(title, scored, pairs, config.data, split, baseline, settings, ceilings=ceilings)
         write_report(path, report)
         print(f"\nWith pictures: {path}")
+
+
+def _pairs(config: Config, data: Path, folder: Path, split: str) -> list[JudgedPair]:
+    """The judged pairs of a split: from the run's own tables, if they are of the same sources, a batch at a time."""
+    if (folder / CONFIG_FILE).exists():
+        run = read_run(folder, data)
+        if run.config.data == config.data:
+            return list(judged_pairs(run, split))
+    return [pair for pair in read_all_judgements(data, config.data) if pair.split == split]
 
 
 def _print_figures(rows: Mapping[str, Sequence[Estimate]], sources: Sequence[JudgedSource]) -> None:
