@@ -20,7 +20,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from training.cross_encoder import CrossEncoder
-from training.label import TORCH, Scorer, label, needed_shards, teacher_engine
+from training.label import TORCH, Scorer, label, teacher_engine
+from training.mining import mined_shards
 from training.runs import Run, commit, read_run
 from training.tables import read_shard
 from training.teacher.teacher import TeacherLabeller
@@ -207,8 +208,8 @@ def measure(engines: dict[str, Scorer], labeller: TeacherLabeller, pairs: Sequen
 
 
 def _sample(run: Run, size: int) -> list[Pair]:
-    """At most `size` of the pairs to label, in random order, the same however many are labelled already."""
-    paths = needed_shards(run)["teacher"]
+    """At most `size` of the mined pairs, in random order, the same however many are labelled or are to be."""
+    paths = mined_shards(run)
     spread = np.unique(np.linspace(0, len(paths) - 1, min(SAMPLED_SHARDS, len(paths))).astype(int))
     pairs: list[Pair] = [
         (entry.query, candidate.product)

@@ -19,7 +19,7 @@ from . import bert_forward
 from .config import INIT_FROM_TEACHER, Config, Precision
 from .device import autocast, pick_device
 from .errors import TrainingError
-from .pretrained import TOKENIZER_FILE, load, pair_tokenizer
+from .pretrained import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, load, pair_tokenizer
 from .runs import write_json
 
 TEMPLATE_FILE = "template.json"
@@ -58,7 +58,7 @@ class CrossEncoder(nn.Module):
             TrainingError: the model cannot be loaded, or has no such layers.
         """
         tokenizer = pair_tokenizer(model, template, work_folder)
-        options = {"num_labels": 1, "attn_implementation": _attention()}
+        options = {"num_labels": 1, "attn_implementation": _attention(), "dtype": torch.float32}
         # A head with other outputs than one is passed over: it becomes zeros anyway.
         classifier = load(AutoModelForSequenceClassification, model, ignore_mismatched_sizes=True, **options)
         if layers:
@@ -76,7 +76,8 @@ class CrossEncoder(nn.Module):
         if not path.exists():
             raise TrainingError(f"{folder}: expected a checkpoint of a finished stage, found no {TEMPLATE_FILE}")
         template = read_template(path)
-        classifier = load(AutoModelForSequenceClassification, str(folder), attn_implementation=_attention())
+        options = {"attn_implementation": _attention(), "dtype": torch.float32}
+        classifier = load(AutoModelForSequenceClassification, str(folder), **options)
         return cls(classifier, PairTokenizer(folder / TOKENIZER_FILE, template), folder / TOKENIZER_FILE)
 
     def save(self, folder: Path) -> None:
@@ -86,7 +87,14 @@ class CrossEncoder(nn.Module):
         except SafetensorError as error:
             raise TrainingError(f"{folder}: cannot write the weights: {error}") from error
         (folder / TOKENIZER_FILE).write_bytes(self.tokenizer_path.read_bytes())
+        # Without it, AutoTokenizer takes the architecture's own tokeniser and its normalisation for the saved one.
+        write_json(folder / TOKENIZER_CONFIG_FILE, {"tokenizer_class": "PreTrainedTokenizerFast", **self._special()})
         write_json(folder / TEMPLATE_FILE, self.tokenizer.template.model_dump(mode="json"))
+
+    def _special(self) -> dict[str, str]:
+        form = self.tokenizer.template.pair_format
+        names = {"pad_token": (form.pad,), "cls_token": form.before, "sep_token": form.after}
+        return {name: tokens[0] for name, tokens in names.items() if tokens}
 
     def drop_nothing(self) -> None:
         """Turns every dropout off."""

@@ -19,7 +19,7 @@ from artifact import PRODUCT_FIELDS, Product
 from .errors import TrainingError
 from .mining import mined_shards
 from .runs import Run, read_json, replacing, write_json
-from .tables import shards
+from .tables import shards, sizes_in
 from .teacher import fit_similarity, read_teacher, similarity_of
 from .teacher.teacher import TeacherLabeller
 
@@ -85,12 +85,21 @@ def needed_shards(run: Run) -> dict[str, list[Path]]:
     present = mined_shards(run)
     for stage in run.config.student.stages:
         if stage.labels != "human":
-            lists = stage.max_lists
-            needed = (
-                len(present) if lists is None else -(-(stage.skip_lists + lists) // run.config.mining.lists_per_shard)
-            )
-            wanted[stage.labels] = max(wanted.get(stage.labels, 0), min(needed, len(present)))
+            needed = len(present)
+            if stage.max_lists is not None:
+                needed = _shards_with(present, stage.skip_lists + stage.max_lists)
+            wanted[stage.labels] = max(wanted.get(stage.labels, 0), needed)
     return {labels: present[:count] for labels, count in wanted.items()}
+
+
+def _shards_with(paths: Sequence[Path], lists: int) -> int:
+    """How many of the first shards hold so many lists; all, if they hold fewer. A query with one candidate has none."""
+    found = 0
+    for number, path in enumerate(paths):
+        if found >= lists:
+            return number
+        found += len(sizes_in(path))
+    return len(paths)
 
 
 def teacher_engine(run: Run) -> dict[str, Any] | None:

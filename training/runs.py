@@ -2,8 +2,9 @@
 
 import fcntl
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,19 +79,26 @@ class Run:
 def open_run(folder: Path, config: Config, data: Path) -> Run:
     """Makes a run's folder, or goes on with it if it was made with the same configuration.
 
-    The student's settings may change for as long as its training has not begun: labels do not depend on them.
+    The student's settings may change for as long as its training has not begun: labels do not depend on them. All else
+    may change, files too, for as long as no stage but the reading of data has begun.
 
     Raises:
         TrainingError: the folder holds a run of another configuration or of other data, or something else; or a data
             file is missing.
     """
     path = folder / CONFIG_FILE
-    if path.exists():
-        run = read_run(folder, data)
-        if run.config == _lasting(config):
-            return run
-        if run.config != _lasting(config.model_copy(update={"student": run.config.student})):
-            raise TrainingError(f"{folder}: holds a run of another configuration; choose another --run, or delete it")
+    if not path.exists():
+        if folder.exists() and any(entry.name != FACTS_FILE for entry in folder.iterdir()):
+            raise TrainingError(f"{folder}: is not empty and is no run; choose another --run")
+        return _write_new(folder, config, data)
+    if _is_bare(folder):
+        return _write_again(folder, config, data)
+    run = read_run(folder, data)
+    if run.config == _lasting(config):
+        return run
+    if run.config != _lasting(config.model_copy(update={"student": run.config.student})):
+        raise TrainingError(f"{folder}: holds a run of another configuration; choose another --run, or delete it")
+    with run.locked():
         begun = [place for place in (run.student, run.work("student")) if place.exists()]
         if begun:
             raise TrainingError(
@@ -98,15 +106,38 @@ def open_run(folder: Path, config: Config, data: Path) -> Run:
                 f"move or delete {' and '.join(str(place) for place in begun)}, or else choose another --run"
             )
         write_json(path, _lasting(config).model_dump(mode="json"))
-        return Run(folder, _lasting(config), data)
-    if folder.exists() and any(entry.name != FACTS_FILE for entry in folder.iterdir()):
-        raise TrainingError(f"{folder}: is not empty and is no run; choose another --run")
+    return Run(folder, _lasting(config), data)
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether no stage is finished or begun but the reading of data, which may have met a mistake in them."""
+    entries = {entry.name for entry in folder.iterdir()}
+    work = {entry.name for entry in (folder / "work").iterdir()} if "work" in entries else set()
+    read = (folder / "data" / "done.json").exists()
+    return not read and work <= {"data"} and entries <= {CONFIG_FILE, FACTS_FILE, "lock", "data", "work"}
+
+
+def _write_again(folder: Path, config: Config, data: Path) -> Run:
+    """Makes a bare run anew unless its configuration and its data are what they were."""
+    try:
+        run = read_run(folder, data)
+        if run.config == _lasting(config):
+            return run
+    except TrainingError:  # its data or its settings were mended since
+        pass
+    with Run(folder, config, data).locked():
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        return _write_new(folder, config, data)
+
+
+def _write_new(folder: Path, config: Config, data: Path) -> Run:
     hashes = _hashes(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     created = datetime.now(UTC).date().isoformat()
     facts = {"seed": config.seed, "created": created, "files": hashes, "durations_s": {}, "commits": {}}
     write_json(folder / FACTS_FILE, facts)
-    write_json(path, _lasting(config).model_dump(mode="json"))
+    write_json(folder / CONFIG_FILE, _lasting(config).model_dump(mode="json"))
     return Run(folder, config, data)
 
 
@@ -116,8 +147,13 @@ def _lasting(config: Config) -> Config:
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds a file's lock, which a kill frees.
+
+    Args:
+        path: the file, made if it is not there.
+        what: named if another process holds it.
+        wait: called, if another process holds it, before waiting for that; None: do not wait.
 
     Raises:
         TrainingError: another process holds it: it is at work on `what`.
@@ -126,7 +162,10 @@ def locked(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainingError(f"{what}: another process is at work in it; wait for it") from None
+            if wait is None:
+                raise TrainingError(f"{what}: another process is at work in it; wait for it") from None
+            wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

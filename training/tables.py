@@ -70,9 +70,7 @@ def read_shard(path: Path) -> list[CandidateList]:
     try:
         rows = pq.read_table(path, schema=SCHEMA).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise TrainingError(
-            f"{path}: expected a shard of candidate lists: {error}; delete it and run its stage again"
-        ) from error
+        raise _no_shard(path, error) from error
     lists: dict[int, list[Candidate]] = {}
     queries: dict[int, str] = {}
     for row in rows:
@@ -80,6 +78,10 @@ def read_shard(path: Path) -> list[CandidateList]:
         lists.setdefault(row["list"], []).append(Candidate(product, row["found_by"], row["logit"], row["target"]))
         queries[row["list"]] = row["query"]
     return [CandidateList(number, queries[number], tuple(candidates)) for number, candidates in lists.items()]
+
+
+def _no_shard(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"{path}: expected a shard of candidate lists: {error}; delete it and run its stage again")
 
 
 def shards(folder: Path) -> list[Path]:
@@ -95,9 +97,18 @@ def read_lists(folder: Path) -> Iterator[CandidateList]:
 
 def list_sizes(folder: Path) -> NDArray[np.int64]:
     """How many products each list of a folder's shards has, in order, shape (lists,)."""
-    sizes = [np.zeros(0, np.int64)]
-    for path in shards(folder):
+    return np.concatenate([np.zeros(0, np.int64), *(sizes_in(path) for path in shards(folder))])
+
+
+def sizes_in(path: Path) -> NDArray[np.int64]:
+    """How many products each list of a shard has, in order, shape (lists,).
+
+    Raises:
+        TrainingError: the file is not such a shard.
+    """
+    try:
         numbers = pq.read_table(path, columns=["list"])["list"].to_numpy()
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        sizes.append(np.diff(starts, append=len(numbers)))
-    return np.concatenate(sizes)
+    except (OSError, pa.ArrowException) as error:
+        raise _no_shard(path, error) from error
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return np.diff(starts, append=len(numbers))

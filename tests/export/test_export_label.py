@@ -150,6 +150,21 @@ def test_labels_go_on_with_the_engine_that_began_them_to_equal_bytes(run: Run, e
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
 
 
+def test_labels_of_some_lists_are_extended_to_more_by_the_same_engine(run: Run) -> None:
+    config = run.config.model_dump(mode="json")
+    few = {**config["student"]["stages"][0], "max_lists": 7}
+    path = run.folder / "config.json"
+    whole = path.read_text()
+    path.write_text(json.dumps({**config, "student": {**config["student"], "stages": [few]}}))
+    run = read_run(run.folder, run.data)
+    forced(run, INT8)
+    assert label(run) == 0
+    assert len(shards(run.labelled("teacher"))) == 2
+    path.write_text(whole)
+    assert label(run) == 0
+    assert len(shards(run.labelled("teacher"))) == len(shards(run.mined)) > 3
+
+
 def test_labels_of_a_teacher_that_changed_are_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     begin_with(run, {"engine": FP32, "sha256": "0" * 64})
     assert label(run) == 1

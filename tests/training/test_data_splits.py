@@ -48,6 +48,15 @@ def test_what_the_strict_key_takes_for_the_same_the_loose_key_does_too(query, ra
     assert loose_key(other) == loose_key(query)
 
 
+@pytest.mark.parametrize("key", [normalise_query, loose_key])
+def test_one_character_written_in_two_ways_is_one_and_words_of_any_script_stay_whole(key):
+    assert key("caf\u00e9") == key("cafe\u0301") != key("cafe")
+    assert key("\uff49\uff30\uff48one") == key("iphone")
+    assert len(normalise_query("मोबाइल फोन").split()) == 2
+    assert key("मोबाइल") != key("मबइल")
+    assert key("❤") != key("☂")
+
+
 def test_a_query_without_a_word_has_an_empty_key():
     assert loose_key("?! -") == normalise_query("?! -") == ""
 

@@ -234,5 +234,13 @@ def test_raters_are_read_from_the_judgement_file(tmp_path):
         read_rater_ceiling(tmp_path, source, ("r1", "r2"), "test", SETTINGS)
 
 
+def test_raters_are_read_from_the_rows_that_the_source_takes(tmp_path):
+    rows = ["uk;a;test;2;2", "uk;a;test;0;0", "de;a;test;2;0", "de;a;test;0;2"]
+    (tmp_path / "judged.csv").write_text("\n".join(["market;query;split;r1;r2", *rows]) + "\n")
+    source = DATA.judgements[0].model_copy(update={"where": {"market": "uk"}, "delimiter": ";"})
+    found = read_rater_ceiling(tmp_path, source, ("r1", "r2"), "test", SETTINGS)
+    assert [(e.value, e.size) for e in found] == [(1.0, 1)] * 3
+
+
 def test_gains_are_said_in_words():
     assert gain_mapping({"I": 0.0, "E": 1.5}) == "gains I → 0, E → 1.5"

@@ -1,5 +1,8 @@
 """Labelled lists on disk come back as they were tokenised."""
 
+import resource
+import signal
+
 import numpy as np
 import pytest
 
@@ -69,6 +72,19 @@ def test_a_store_left_half_written_is_made_again(tmp_path, shards, tokenizer):
     (tmp_path / "store" / DONE_FILE).unlink()
     (tmp_path / "store" / "ids").write_bytes(b"1234")
     assert TokenStore.build(tmp_path / "store", shards, tokenizer, "logit")[3].labels.size == 2
+
+
+def test_a_full_disk_is_told_with_its_folder_and_leaves_nothing_behind(tmp_path, shards, tokenizer):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(TrainingError, match=r"store: cannot be written: File too large"):
+            TokenStore.build(tmp_path / "store", shards, tokenizer, "logit")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_missing_labels_are_refused_with_the_query(tmp_path, shards, tokenizer):

@@ -32,7 +32,11 @@ class Config(Settings):
         used = {pool for pool in pools if pool is not None}
         if used != set(self.mining.pools):
             raise ValueError(f"mining.pools names {sorted(self.mining.pools)}, the data sources name {sorted(used)}")
-        for kind, sources in (("judgements", self.data.judgements), ("catalogues", self.data.catalogues)):
+        for kind, sources in (
+            ("judgements", self.data.judgements),
+            ("catalogues", self.data.catalogues),
+            ("queries", self.data.queries),
+        ):
             names = [source.name for source in sources]
             if len(set(names)) < len(names):
                 raise ValueError(f"data.{kind}: every source needs a name of its own, not {names}")

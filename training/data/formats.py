@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..errors import TrainingError
-from .text_files import read_csv_batches, read_jsonl_batches
+from .text_files import is_cut, read_csv_batches, read_jsonl_batches
 
 Progress = Callable[[Path, float], None]
 """Told after each batch which file was read and what share of it so far, in [0, 1]."""
@@ -137,6 +137,8 @@ def _with_key(rows: Rows, name: str) -> Rows:
         value = content.get(key)
         if isinstance(value, dict | list):
             raise TrainingError(f"{rows.place(row)}: expected text under {name}, found {json.dumps(value)[:60]}")
+        if is_cut(value):
+            raise TrainingError(f"{rows.place(row)}: half a character (a lone surrogate) under {name}")
         values.append(value if value is None or isinstance(value, str) else json.dumps(value))
     return Rows(rows.path, rows.table.append_column(name, pa.array(values, pa.string())), rows.numbers)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _COMPACT_AT = 1 << 20
 
 def normalise_query(query: str) -> str:
     """Letter case, punctuation, spacing and word order aside: what makes two queries the same for a split."""
-    return " ".join(sorted(set(_WORD.findall(query.casefold()))))
+    return " ".join(sorted(set(_words(query))))
 
 
 def loose_key(query: str) -> str:
@@ -30,10 +31,29 @@ def loose_key(query: str) -> str:
     nor the spaces between them change can depend on nothing but the letters, so it is the letters, sorted, and the
     numbers; two anagrams ("lamp", "palm") have one key as well. Use it to keep queries out, not to find them equal.
     """
-    words = {_singular(word) for word in _WORD.findall(query.casefold())}
+    words = {_singular(word) for word in _words(query)}
     letters = sorted(letter for word in words for letter in word if not letter.isdigit())
     numbers = sorted(number for word in words for number in _DIGITS.findall(word))
     return " ".join(["".join(letters), *numbers]).strip()
+
+
+def _words(query: str) -> list[str]:
+    """The words in lower case, the same for every way to write a character; without any, the signs, such as emoji.
+
+    Marks that combine with a letter, as vowels do in many scripts, belong to its word.
+    """
+    if query.isascii():
+        text = query.casefold()
+        words = _WORD.findall(text)
+    else:
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", query).casefold())
+        pieces = "".join(c if _in_word(c) else " " for c in text).split()
+        words = [piece for piece in pieces if _WORD.search(piece)]
+    return words or [c for c in text if unicodedata.category(c).startswith("S")]
+
+
+def _in_word(character: str) -> bool:
+    return character == "_" or character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def split_of(query: str, test_share: float) -> str:

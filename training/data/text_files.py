@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -165,6 +166,15 @@ def read_jsonl_batches(path: Path, names: list[str], needed: Collection[str]) ->
         raise TrainingError(f"{path}: expected columns {missing}, found {sorted(seen)}")
 
 
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def is_cut(value: object) -> bool:
+    """Whether a JSON value holds half a character, which no file of ours could."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _object(path: Path, line: int, text: str, plain: set[str], objects: set[str]) -> dict[str, str | None]:
     try:
         content = json.loads(text, parse_int=str, parse_float=str)
@@ -172,6 +182,8 @@ def _object(path: Path, line: int, text: str, plain: set[str], objects: set[str]
         raise TrainingError(f"{path}, line {line}: expected a JSON object: {error}") from error
     if not isinstance(content, dict):
         raise TrainingError(f"{path}, line {line}: expected a JSON object, found {text.strip()[:60]!r}")
+    if _HALF_CHARACTER.search(text) and any(map(is_cut, content.values())):
+        raise TrainingError(f"{path}, line {line}: holds half a character (a lone surrogate, \\ud800 to \\udfff)")
     row: dict[str, str | None] = {}
     for name, value in content.items():
         if name not in plain or value is None or isinstance(value, str):

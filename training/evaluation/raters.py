@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ..config import Judgements
 from ..config.evaluation import Evaluation
-from ..data import read_rows, split_of
+from ..data import split_of
+from ..data.formats import read_batches
 from ..errors import TrainingError
 from .bootstrap import mean_interval
 from .groups import Groups, group
@@ -64,24 +65,25 @@ def read_rater_ceiling(
     """
     if source.ndcg_gains is None:
         raise TrainingError(f"evaluation.raters: judgements {source.name} name no ndcg_gains to compare raters by")
-    path = folder / source.file
-    wanted = {source.query, *columns} | ({source.split} if source.split else set())
+    wanted = [source.query, *columns, *([source.split] if source.split else [])]
     queries: list[str] = []
     gains: list[list[float]] = []
-    for line, row in read_rows(path, wanted):
-        query = row[source.query].strip()
-        if (row[source.split].strip() if source.split else split_of(query, source.test_share)) == split:
-            queries.append(query)
-            gains.append([_gain(path, line, row, column, source.ndcg_gains) for column in columns])
+    read = read_batches(folder / source.file, wanted, needed=wanted, where=source.filters, delimiter=source.delimiter)
+    for rows in read:
+        for number, row in enumerate(rows.table.to_pylist()):
+            query = row[source.query] or ""
+            if (row[source.split] if source.split else split_of(query, source.test_share)) == split:
+                queries.append(query)
+                gains.append([_gain(rows.place(number), row, column, source.ndcg_gains) for column in columns])
     if not queries:
         return []
     return rater_ceiling(group(queries), np.asarray(gains), columns, source.name, split, settings)
 
 
-def _gain(path: Path, line: int, row: Mapping[str, str], column: str, gains: Mapping[str, float]) -> float:
-    grade = row[column].strip()
-    if not grade:
+def _gain(place: str, row: Mapping[str, str | None], column: str, gains: Mapping[str, float]) -> float:
+    grade = row[column]
+    if grade is None:
         return float("nan")
     if grade not in gains:
-        raise TrainingError(f"{path}, line {line}: {column}: grade {grade!r} is not one of {list(gains)}")
+        raise TrainingError(f"{place}: {column}: grade {grade!r} is not one of {list(gains)}")
     return gains[grade]

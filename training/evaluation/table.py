@@ -89,11 +89,15 @@ def print_evaluation(
 
 
 def _pairs(config: Config, data: Path, folder: Path, split: str) -> list[JudgedPair]:
-    """The judged pairs of a split: from the run's own tables, if they are of the same sources, a batch at a time."""
+    """The judged pairs of a split: where there is a run, those that it kept from training, if they are test ones."""
     if (folder / CONFIG_FILE).exists():
         run = read_run(folder, data)
-        if run.config.data == config.data:
-            return list(judged_pairs(run, split))
+        if run.config.data != config.data:
+            raise TrainingError(
+                f"{folder}: was trained on other data sources than the configuration names, or other splits of them, "
+                "so that its training queries could be among these test ones; evaluate with the run's configuration"
+            )
+        return list(judged_pairs(run, split))
     return [pair for pair in read_all_judgements(data, config.data) if pair.split == split]
 
 

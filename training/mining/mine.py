@@ -60,6 +60,8 @@ def _mine(run: Run, queries: Sequence[str], todo: Sequence[int], pools: dict[str
     """Mines the shards with the numbers of `todo`; returns their rows."""
     similarity = similarity_of(run)
     settings = run.config.mining
+    if not pools:
+        raise TrainingError("there is nothing to mine: mining.pools is empty; name a pool there and in a data source")
     indexes = [
         PoolIndex(name, products, settings, similarity, run.work("mine"), number)
         for number, (name, products) in enumerate(pools.items())

@@ -75,7 +75,11 @@ def fit_student(
         TrainingError: a shard is damaged, or training fails.
     """
     torch.manual_seed(seed)
-    student = CrossEncoder.create(settings.init, settings.template, work, settings.layers)
+    here = parallel.processes()
+    if here.sharded:
+        raise TrainingError("the student is small and is not sharded: launch it with --multi_gpu, without FSDP")
+    own = work if here.main else work / f"process-{here.rank}"  # gets the tokenizer, of each process its own
+    student = CrossEncoder.create(settings.init, settings.template, own, settings.layers)
     for number, stage in enumerate(settings.stages):
         done = work / f"stage-{number}"
         if not (done / TEMPLATE_FILE).exists():
@@ -126,7 +130,11 @@ def _fit_stage(
     store = TokenStore(folder / "lists")
     trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
-    lists_per_batch = min(trained, max(1, round(stage.fit.batch_pairs / mean_size)))
+    # a multiple of the processes, which share a batch equally
+    count = parallel.processes().count
+    lists_per_batch = min(trained // count, max(1, round(stage.fit.batch_pairs / mean_size / count))) * count
+    if not lists_per_batch:
+        raise TrainingError(f"{trained} labelled lists cannot be shared by {count} processes: label more, or use fewer")
 
     anchor = 0.0 if stage.loss in UNANCHORED else settings.pointwise_weight
 

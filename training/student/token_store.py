@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -117,10 +118,23 @@ def _lists(shards: Sequence[Path], fewest: int) -> Iterator[CandidateList]:
 def _write(
     folder: Path, lists: Iterator[CandidateList], tokenizer: PairTokenizer, label: Literal["logit", "target"]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    ids_end, pairs_end = 0, 0
-    files = {name: (folder / name).open("wb") for name in _FILES}
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_files(folder, lists, tokenizer, label)
+    except BaseException as error:
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise TrainingError(f"{folder}: cannot be written: {error.strerror}; make room and go on") from error
+        raise
+
+
+def _write_files(
+    folder: Path, lists: Iterator[CandidateList], tokenizer: PairTokenizer, label: Literal["logit", "target"]
+) -> None:
+    ids_end, pairs_end = 0, 0
+    with ExitStack() as opened:
+        files = {name: opened.enter_context((folder / name).open("wb")) for name in _FILES}
         for entry in lists:
             labels = [getattr(candidate, label) for candidate in entry.candidates]
             if None in labels:
@@ -139,8 +153,5 @@ def _write(
                 ("lists", [pairs_end]),
             ):
                 files[name].write(np.asarray(values, _FILES[name]).tobytes())
-    finally:
-        for file in files.values():
-            file.close()
     if not pairs_end:
         raise TrainingError("there are no labelled lists with enough products: mine and label more queries")
