@@ -24,6 +24,8 @@ from .served import ServedScorer
 from .sources import JudgedSource, gain_mapping, sources_of
 
 TITLE_ONLY = InputTemplate(fields=(TemplateField(name="title", max_tokens=80),), max_query_tokens=32, max_tokens=128)
+SMALL_CACHE = 64 << 20
+"""Bytes of encodings kept by the two encoders, which see most texts once."""
 REPORT_FILE = "report.html"
 TEACHER = "teacher"
 
@@ -155,12 +157,12 @@ def _ceilings(config: Config, data: Path, split: str, settings: Evaluation) -> l
 
 def _models(config: Config, data: Path, folder: Path, url: str | None, key: str | None) -> dict[str, Model]:
     models = {"word overlap (floor)": _scored(word_overlap, None)}
-    cosine = Similarity(SentenceEncoder(config.encoder, "fp32"), TITLE_ONLY)
+    cosine = Similarity(SentenceEncoder(config.encoder, "fp32", cache_bytes=SMALL_CACHE), TITLE_ONLY)
     models[f"{config.encoder} cosine, untrained (floor)"] = _scored(lambda pairs: cosine.features(pairs)[:, 0], None)
     if (folder / CONFIG_FILE).exists():
         run = read_run(folder, data)
         if (run.teacher / TEACHER_FILE).exists():
-            similarity = similarity_of(run)
+            similarity = similarity_of(run, SMALL_CACHE)
             models["similarity (weak labels)"] = _scored(fit_similarity(run, similarity), Calibration())
             models[TEACHER] = _scored(read_teacher(run, similarity), Calibration())
         if (run.student / TEMPLATE_FILE).exists():

@@ -30,6 +30,7 @@ class Encoding:
     tokens: NDArray[np.float16]
 
 
+CACHE_BYTES = 512 << 20
 OVERHEAD_BYTES = 1024
 """Of a cached encoding beside its arrays: the text, the objects, the entry."""
 
@@ -37,7 +38,7 @@ OVERHEAD_BYTES = 1024
 class SentenceEncoder:
     """A frozen sentence encoder with a cache of encodings; beyond `cache_bytes` the oldest are dropped."""
 
-    def __init__(self, model: str, precision: Precision, max_tokens: int = 96, cache_bytes: int = 512 << 20) -> None:
+    def __init__(self, model: str, precision: Precision, max_tokens: int = 96, cache_bytes: int = CACHE_BYTES) -> None:
         self._tokenizer = load(AutoTokenizer, model)
         self._device = pick_device()
         self._model = load(AutoModel, model).to(self._device).eval()

@@ -23,7 +23,7 @@ from .classifier import CLASSIFIER_FILE, TextClassifier
 from .head import Head
 from .inputs import Encoded
 from .judged import Judged, similarities
-from .similarity import FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
+from .similarity import CACHE_BYTES, FEATURES, SentenceEncoder, Similarity, SimilarityLabeller, fit_logistic
 
 __all__ = [
     "TEACHER_FILE",
@@ -96,9 +96,9 @@ class TeacherLabeller:
         return self.teacher.cross_encoder.logits(pairs, self.precision)
 
 
-def similarity_of(run: Run) -> Similarity:
-    """The similarity of a run: its sentence encoder over the fields that the teacher reads."""
-    encoder = SentenceEncoder(run.config.encoder, run.config.teacher.fit.precision)
+def similarity_of(run: Run, cache_bytes: int = CACHE_BYTES) -> Similarity:
+    """The similarity of a run: its sentence encoder, with such a cache, over the fields that the teacher reads."""
+    encoder = SentenceEncoder(run.config.encoder, run.config.teacher.fit.precision, cache_bytes=cache_bytes)
     return Similarity(encoder, run.config.teacher.template)
 
 
