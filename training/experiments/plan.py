@@ -25,7 +25,7 @@ class Plan:
         sizes: labelled pairs of the students with the margin loss; each set holds the one before.
         pointwise_size: labelled pairs of the student with the pointwise loss.
         visits: pairs that a student sees at least, repeats included, so that small sets are not merely trained less.
-        least_epochs: of the largest set.
+        least_epochs: of the largest sets; a set seen once teaches less than the same pairs can.
         most_epochs: of the smallest set: beyond it a student learns the set by heart.
         human_epochs: candidates for the student on human labels alone.
         rates: candidates for the learning rate, by kind of student.
@@ -36,7 +36,7 @@ class Plan:
     sizes: tuple[int, ...] = SIZES
     pointwise_size: int = POINTWISE_SIZE
     visits: int = 100_000
-    least_epochs: float = 1
+    least_epochs: float = 3
     most_epochs: float = 10
     human_epochs: tuple[float, ...] = (4, 10)
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)
