@@ -16,7 +16,7 @@ from training.experiments import material as material_module
 from training.experiments import reproduce as reproduce_module
 from training.experiments import worlds as worlds_module
 from training.experiments.material import Material
-from training.experiments.measure import measure_models
+from training.experiments.measure import agreement, measure_models
 from training.experiments.plan import Plan, plan_students
 from training.experiments.recipes import Recipe, Trials
 from training.experiments.reproduce import Reproduction, reproduce
@@ -110,6 +110,8 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
     ndcg = next(metric for metric in world["metrics"] if metric["name"] == "nDCG@10")
     assert set(ndcg["models"]) == {"random", "word overlap", "cosine", "teacher", *order}
     assert set(ndcg["models"]["margin-60"]["against"]) == {"teacher", "human", "cosine"}
+    assert set(ndcg["models"]["margin-240"]["against"]) == {"teacher", "human", "cosine", "margin-120"}
+    assert set(world["agreement"]["world"]) == {"random", "word overlap", "cosine", *order}
     assert set(world["steps"]) == {"world", "teacher", "mine", "label"}
     margins = [trial for trial in world["trials"] if trial["kind"] == "margin"]
     assert [trial["learning_rate"] for trial in margins] == [1e-3, 1e-5]
@@ -125,6 +127,10 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
     assert reproduce(what, lines.append).read_bytes() == before
     assert len(trained) == 6
     assert not any("..." in line for line in lines)
+
+    longer = replace(what, plan=replace(PLAN, least_epochs=2))
+    with pytest.raises(TrainingError, match=r"margin-60\.json: margin-60 was trained with epochs 1.88, and 2"):
+        reproduce(longer, silent)
 
 
 def test_the_recipe_of_a_loss_is_the_one_that_fits_held_out_lists_best(what, monkeypatch, tmp_path):
@@ -195,7 +201,8 @@ def test_differences_are_paired_so_that_a_constant_gain_has_a_narrow_interval(wh
     pairs = [JudgedPair(f"q{i // 10}", {}, str(i % 4), 0.0, "world", "test") for i in range(400)]
     noisy = random.random(400)
     scores = {"teacher": noisy, "same": noisy * 2, "perfect": np.asarray([float(pair.grade) for pair in pairs])}
-    measured = measure_models(pairs, what.config("controlled").data, scores, ("teacher",))
+    references = {"same": ["teacher"], "perfect": ["teacher"]}
+    measured = measure_models(pairs, what.config("controlled").data, scores, references)
     rows = next(entry for entry in measured if entry["name"] == "nDCG@10")
     assert rows["size"] == 40
     assert rows["models"]["perfect"]["value"] == pytest.approx(1)
@@ -205,3 +212,13 @@ def test_differences_are_paired_so_that_a_constant_gain_has_a_narrow_interval(wh
     assert rows["models"]["teacher"]["against"] == {}
     auc = next(entry for entry in measured if entry["name"].startswith("AUC"))
     assert auc["models"]["perfect"]["value"] == 1
+
+
+def test_agreement_is_the_mean_tau_of_the_queries_whose_products_both_models_tell_apart():
+    pairs = [JudgedPair(query, {}, "0", 0.0, "world", "test") for query in ("a", "a", "a", "b", "b", "alone", "c", "c")]
+    scores = {
+        "teacher": np.asarray([1.0, 2, 3, 1, 2, 5, 1, 2]),
+        "student": np.asarray([1.0, 3, 2, 1, 2, 9, 4, 4]),
+        "flat": np.zeros(8),
+    }
+    assert agreement(pairs, scores, "teacher") == {"world": {"student": pytest.approx((1 / 3 + 1) / 2, abs=1e-4)}}

@@ -13,7 +13,9 @@ from training.experiments.scale import watched, write_config, write_data
 
 
 def figure(value: float, **against: float) -> dict[str, object]:
-    close = {name: {"value": d, "low": d - 0.01, "high": d + 0.01, "p": 0.5} for name, d in against.items()}
+    close = {
+        name.replace("_", "-"): {"value": d, "low": d - 0.01, "high": d + 0.01, "p": 0.5} for name, d in against.items()
+    }
     return {"value": value, "low": value - 0.01, "high": value + 0.01, "against": close}
 
 
@@ -31,7 +33,7 @@ def results(tmp_path):
         **{name: figure(0.5) for name in ("random", "word overlap", "cosine", "human")},
         "teacher": figure(0.8),
         "margin-10": figure(0.6, teacher=-0.2, human=0.1),
-        "margin-30": figure(0.7, teacher=-0.1, human=0.2),
+        "margin-30": figure(0.7, teacher=-0.1, human=0.2, margin_10=0.1),
         "pointwise-30": figure(0.65, teacher=-0.15, human=0.15),
     }
     world = {
@@ -45,6 +47,7 @@ def results(tmp_path):
         ],
         "trials": [trial("margin", 1e-4, 0.5), trial("margin", 2e-4, 0.4), trial("human", 3e-5, 0.6)],
         "metrics": [{"name": "nDCG@10", "data": "chorus", "size": 3, "models": models}],
+        "agreement": {"chorus": {"margin-10": 0.5, "margin-30": 0.61}},
     }
     machine = {"processor": "P", "cores": 2, "gpu": None, "python": "3", "torch": "2"}
     path = tmp_path / "results.json"
@@ -58,6 +61,8 @@ def test_the_page_says_what_holds_and_what_does_not_and_keeps_what_people_wrote(
     write_report(results, page)
     text = page.read_text()
     assert text.startswith("# Mine\n")
+    assert "\n  - 10 to 30: +0.100 [+0.090, +0.110], p = 0.500.\n" in text
+    assert "(mean Kendall tau): 0.500, 0.610.\n" in text
     assert text.endswith("after\n")
     assert "stale" not in text
     assert "| margin loss | 0.0001 | 4 | 0.5000 |" in text

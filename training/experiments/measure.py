@@ -1,10 +1,12 @@
 """Ranking quality of several models on the same test pairs, and how they differ, paired."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from ..config import Data
 from ..config.evaluation import Evaluation
@@ -18,7 +20,7 @@ def measure_models(
     pairs: Sequence[JudgedPair],
     data: Data,
     scores: Mapping[str, NDArray[np.float64]],
-    references: Sequence[str],
+    references: Mapping[str, Sequence[str]],
     settings: Evaluation | None = None,
 ) -> list[dict[str, Any]]:
     """The figures of every model, and each model minus each reference model.
@@ -27,7 +29,7 @@ def measure_models(
         pairs: test pairs.
         data: says which figures its judgement sources ask for.
         scores: of each model, shape (pairs,).
-        references: names of models to compare with, those that are there.
+        references: by model, the names of those to compare it with.
         settings: of bootstrap and significance.
 
     Returns:
@@ -43,12 +45,34 @@ def measure_models(
                 entry = {"data": source.name, "name": estimate.name, "size": estimate.size, "models": {}}
                 models = metrics.setdefault((source.name, estimate.name), entry)["models"]
                 models[model] = {**_rounded(estimate), "against": {}}
-            for other in references:
-                if other in own and other != model:
-                    for difference in compare(source, model_scores, own[other], settings):
-                        against = metrics[source.name, difference.name]["models"][model]["against"]
-                        against[other] = {**_rounded(difference), "p": round(difference.p, 4)}
+            for other in references.get(model, ()):
+                for difference in compare(source, model_scores, own[other], settings):
+                    against = metrics[source.name, difference.name]["models"][model]["against"]
+                    against[other] = {**_rounded(difference), "p": round(difference.p, 4)}
     return list(metrics.values())
+
+
+def agreement(
+    pairs: Sequence[JudgedPair], scores: Mapping[str, NDArray[np.float64]], reference: str
+) -> dict[str, dict[str, float]]:
+    """How much the other models order the products of a query as `reference` does.
+
+    Returns:
+        By source and model the mean of Kendall's tau-b (scipy) over the queries where it is defined: those with two
+        products at least that neither model scores alike.
+    """
+    rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, pair in enumerate(pairs):
+        rows_of[pair.source, pair.query].append(row)
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for source in dict.fromkeys(source for source, _ in rows_of):
+        lists = [np.asarray(rows) for (name, _), rows in rows_of.items() if name == source and len(rows) > 1]
+        for model in scores:
+            if model != reference and lists:
+                taus = [stats.kendalltau(scores[model][rows], scores[reference][rows]).statistic for rows in lists]
+                if np.isfinite(taus).any():
+                    found[source][model] = round(float(np.nanmean(taus)), 4)
+    return dict(found)
 
 
 def _rounded(figure: Any) -> dict[str, float]:

@@ -122,6 +122,11 @@ def _claims(world: dict[str, Any], metric: dict[str, Any]) -> list[str]:
     rises = all(low < high for low, high in pairwise(values))
     way = " → ".join(f"{value:.3f}" for value in values)
     lines = [f"- {_holds(rises)}: the student improves with every step of more teacher-labelled pairs ({way})."]
+    lines += [_step(below, above, models) for below, above in pairwise(curve)]
+    agreements = world["agreement"].get(metric["data"])
+    if agreements:
+        taus = ", ".join(f"{agreements[s['name']]:.3f}" for s in curve)
+        lines.append(f"- Order of each query's products, against the teacher's (mean Kendall tau): {taus}.")
     last = models[curve[-1]["name"]]["against"]
     gain, gap = last[HUMAN], last[TEACHER]
     lines.append(
@@ -139,6 +144,11 @@ def _claims(world: dict[str, Any], metric: dict[str, Any]) -> list[str]:
             f"pointwise squared error ({margin:.3f} against {pointwise:.3f})."
         )
     return lines
+
+
+def _step(below: dict[str, Any], above: dict[str, Any], models: dict[str, Any]) -> str:
+    difference = _difference(models[above["name"]]["against"][below["name"]])
+    return f"  - {below['pairs']:,} to {above['pairs']:,}: {difference}."
 
 
 def _pointwise_pairs(world: dict[str, Any]) -> int:

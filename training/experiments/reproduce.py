@@ -4,9 +4,10 @@ teacher's labels, all measured on the same test queries. Resumable: what is fini
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..evaluation import Scorer, word_overlap
 from ..runs import Run, commit, replacing, write_json
 from ..teacher import SentenceEncoder, Similarity, read_teacher, similarity_of
 from .material import Material
-from .measure import measure_models
+from .measure import agreement, measure_models
 from .plan import HUMAN, Plan, StudentPlan, plan_students
 from .recipes import Trials
 from .steps import Say, Steps
@@ -125,8 +126,17 @@ def _world(what: Reproduction, world: str, say: Say) -> dict[str, Any]:
         "steps": _step_facts(steps, run, existing is not None),
         "trials": trials.results(students, steps),
         "students": rows,
-        "metrics": measure_models(test, run.config.data, scores, (TEACHER, HUMAN, COSINE)),
+        "metrics": measure_models(test, run.config.data, scores, _references(scores, students)),
+        "agreement": agreement(test, scores, TEACHER),
     }
+
+
+def _references(models: Iterable[str], students: list[StudentPlan]) -> dict[str, list[str]]:
+    """What each model is compared with: teacher, human labels, cosine; each size also with the one below."""
+    references = {model: [other for other in (TEACHER, HUMAN, COSINE) if other != model] for model in models}
+    for below, above in pairwise(student.name for student in students if student.kind == "margin"):
+        references[above].append(below)
+    return references
 
 
 def _named(students: list[StudentPlan], names: tuple[str, ...]) -> list[StudentPlan]:
@@ -149,7 +159,9 @@ def _train(
         eta = f"; the {left:,} that are left take about {left / speeds[-1] / 60:.0f} min" if speeds else ""
         say(f"{student.name}: {student.pairs:,} pairs, {fit.epochs:g} epochs = {student.visits:,} visits{eta}")
         work, out = folder / "work" / student.name, folder / "students" / student.name
-        found = steps.once(student.name, partial(_fit, material, student.stage, work, out))
+        settings = {"lists": student.stage.max_lists, "epochs": fit.epochs, "learning_rate": fit.learning_rate}
+        found = steps.once(student.name, partial(_fit, material, student.stage, work, out, settings))
+        _same_settings(student.name, settings, found, steps.folder / f"{student.name}.json")
         left -= student.visits
         rows.append(
             {
@@ -169,9 +181,19 @@ def _train(
     return rows
 
 
-def _fit(material: Material, stage: StudentStage, work: Path, out: Path) -> dict[str, Any]:
+def _fit(material: Material, stage: StudentStage, work: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     material.fit(stage, work, out)
-    return {}
+    return settings
+
+
+def _same_settings(name: str, asked: dict[str, Any], found: dict[str, Any], path: Path) -> None:
+    """A finished student must not be reported with settings that it was not trained with."""
+    for key, value in asked.items():
+        if found.get(key, value) != value:
+            raise TrainingError(
+                f"{path}: {name} was trained with {key} {found[key]}, and {value} is asked: choose another --out, or "
+                f"delete this file, score-{path.name} beside it and the student's folders"
+            )
 
 
 def _score(
