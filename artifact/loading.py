@@ -85,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(path, f"at {where or 'the top'}: {first['msg']}") from error
-    expected = derive_version(manifest.model_dump(mode="json"))
+    expected = derive_version(contents)
     if manifest.version != expected:
         raise ArtifactError(path, f"expected version {expected} for these contents, found {manifest.version}")
     return manifest

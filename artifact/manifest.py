@@ -37,6 +37,9 @@ class Variant(_Part):
     precision: Literal["fp32", "fp16", "int8"]
     size_bytes: int = Field(ge=1)
     sha256: Sha256
+    choices: dict[str, str] = Field(
+        default_factory=dict, description="what the export chose by measuring, such as attention: fused"
+    )
     golden_tolerance: float = Field(gt=0, description="largest |logit - golden logit| that passes on any machine")
 
 
@@ -114,7 +117,7 @@ class Manifest(_Part):
 
 
 def derive_version(contents: dict[str, object]) -> str:
-    """The first 16 hex digits of the SHA-256 of a manifest's JSON without `version`.
+    """The first 16 hex digits of the SHA-256 of a manifest's JSON, as it stands in the file, without `version`.
 
     The manifest holds every file's hash, so two artifacts share a version only if they are the same.
     """

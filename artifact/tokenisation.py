@@ -16,15 +16,10 @@ from .template import InputTemplate, Product
 
 TokenIds = NDArray[np.int64]
 
-ALIGNMENT = 4
-"""Batches are padded to a multiple of this. ONNX Runtime multiplies a single row (the attention of [CLS]) four products
-at a time and adds what is left over in another order: without it, a pair's last bits depend on its neighbours' length,
-and int8 rounding can make some 1e-4 of them."""
-
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """Model inputs of n pairs padded to the longest, rounded up to ALIGNMENT: int64 arrays of shape (n, length)."""
+    """Model inputs of n pairs padded to the longest: int64 arrays of shape (n, length)."""
 
     input_ids: TokenIds
     attention_mask: TokenIds
@@ -89,7 +84,7 @@ class PairTokenizer:
         return min(full, self.template.max_tokens)
 
     def collate(self, pairs: Sequence[tuple[TokenIds, TokenIds]]) -> PairBatch:
-        """Joins encoded (query, product) pairs and pads them to the longest, rounded up to a multiple of ALIGNMENT.
+        """Joins encoded (query, product) pairs and pads them to the longest.
 
         Returns:
             A PairBatch of shape (n, length). Product tokens past `max_tokens` are dropped, query tokens never.
@@ -101,7 +96,7 @@ class PairTokenizer:
         tails = [np.concatenate((product[:free], after)) for (_, product), free in zip(pairs, room, strict=True)]
         lengths = [head + len(tail) for head, tail in zip(heads, tails, strict=True)]
 
-        shape = (len(pairs), -(-max(lengths, default=0) // ALIGNMENT) * ALIGNMENT)
+        shape = (len(pairs), max(lengths, default=0))
         ids = np.full(shape, self._pad_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)

@@ -1,11 +1,10 @@
 """The compute graph of a BERT cross-encoder with one output, written for latency on CPU.
 
-What differs from a traced graph, with the same result: one product for queries, keys and values; 1/sqrt(d) folded into
-the query weights; the mask computed once; tokens of all pairs in one (n * length, width) matrix, so that biases ride in
-the products; in the last layer, queries and all that follows for [CLS] alone. Spellings were chosen by measurement
-(6 layers in int8, two lanes of a quiet 2-core Zen 5, medians of 30 interleaved rounds): the fused Gelu took 5 % less
-than an Erf chain, one transpose for all three 1 % less than one each, this attention 7 % less than MultiHeadAttention.
-FastGelu would save 2 % and move logits by .005.
+What differs from a traced graph, with the same result: 1/sqrt(d) folded into the query weights; biases of keys and
+values folded away; lengths in place of a mask; tokens of all pairs in one (n * length, width) matrix, so that biases
+ride in the products; in the last layer, queries and all that follows for [CLS] alone. The fused Gelu took 5 % less than
+an Erf chain (6 layers in int8, two lanes of a quiet 2-core Zen 5, medians of 30 interleaved rounds); FastGelu would
+save 2 % and move logits by .005. SkipLayerNormalization takes 8 times as long as Add and LayerNormalization.
 
 Softmax stays one operator: spelled as Exp, ReduceSum and Div, its sum depends on the padding in the last bit, which
 8-bit rounding then amplifies (logits with a spread of .28 moved by up to .09). As it stands, int8 logits were equal to
@@ -17,13 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from .graph import MICROSOFT, Arithmetic, Floats, GraphWriter, Operand
+from .attention import Batch, Projections, SelfAttention, Spelling
+from .graph import MICROSOFT, Arithmetic, Floats, GraphWriter
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
-
-MASKED = 10_000.0
-"""Taken off a masked position's attention score: its weight becomes exactly 0 after the softmax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +39,24 @@ class BertShape:
 
 
 def build_bert(
-    weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic, expose_taps: bool = False
+    weights: dict[str, Floats],
+    shape: BertShape,
+    arithmetic: Arithmetic,
+    spelling: Spelling = "fused",
+    expose_taps: bool = False,
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The graph of transformers' BertForSequenceClassification with one output.
 
     Args:
         weights: state dict of that class, float32.
+        spelling: of the attention.
         expose_taps: make every tap a graph output, to measure ranges.
 
     Returns:
         The model (int64 inputs of shape (n, length), `logits` of shape (n, 1)) and its taps, tag -> tensor name.
         A tap is (n * length, width), or (n, width) where the last layer has dropped all tokens but [CLS].
     """
-    graph = _BertGraph(weights, shape, arithmetic)
+    graph = _BertGraph(weights, shape, arithmetic, spelling)
     graph.write()
     taps = graph.writer.taps
     model = graph.writer.model(INPUTS, OUTPUT, tuple(dict.fromkeys(taps.values())) if expose_taps else ())
@@ -62,19 +64,22 @@ def build_bert(
 
 
 class _BertGraph:
-    def __init__(self, weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self, weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic, spelling: Spelling
+    ) -> None:
         self.writer = GraphWriter()
         self._weights = weights
         self._shape = shape
         self._arithmetic = arithmetic
+        self._spelling = spelling
 
     def write(self) -> None:
         g = self.writer
         self._pairs_by_length = g.op("Shape", INPUTS[0])
+        self._batch = Batch.of(g, self._spelling, INPUTS[1], self._pairs_by_length, self._shape.hidden_size)
         x = self._embeddings()
-        mask = self._additive_mask()
         for i in range(self._shape.layers):
-            x = self._layer(i, x, mask, cls_only=i == self._shape.layers - 1)
+            x = self._layer(i, x, cls_only=i == self._shape.layers - 1)
         self._head(x)
 
     def _embeddings(self) -> str:
@@ -88,52 +93,47 @@ class _BertGraph:
         x = g.op("Reshape", x, g.integers(-1, self._shape.hidden_size))
         return self._normalised(x, prefix + "LayerNorm")
 
-    def _additive_mask(self) -> str:
-        """0 where there is a token and -MASKED where there is padding, (n, 1, 1, length)."""
-        g = self.writer
-        mask = g.op("Cast", INPUTS[1], to=onnx.TensorProto.FLOAT)
-        mask = g.op("Sub", mask, g.constant("one", np.float32(1)))
-        mask = g.op("Mul", mask, g.constant("masked", np.float32(MASKED)))
-        return g.op("Unsqueeze", mask, g.integers(1, 2))
-
-    def _layer(self, i: int, x: str, mask: str, cls_only: bool) -> str:
+    def _layer(self, i: int, x: str, cls_only: bool) -> str:
         g, name = self.writer, f"bert.encoder.layer.{i}."
-        context = self._attention(i, x, mask, cls_only)
+        attended = self._attention(i, x, cls_only)
         if cls_only:
             x = self._first_tokens(x)
-        attended = self._linear(f"{i}.context", context, name + "attention.output.dense")
         x = self._normalised(g.op("Add", attended, x), name + "attention.output.LayerNorm")
         wide = g.op("Gelu", self._linear(f"{i}.attended", x, name + "intermediate.dense"), domain=MICROSOFT)
         narrow = self._linear(f"{i}.wide", wide, name + "output.dense")
         return self._normalised(g.op("Add", narrow, x), name + "output.LayerNorm")
 
-    def _attention(self, i: int, x: str, mask: str, cls_only: bool) -> str:
-        g, shape, name = self.writer, self._shape, f"bert.encoder.layer.{i}.attention.self."
+    def _attention(self, i: int, x: str, cls_only: bool) -> str:
+        """The layer's attention and the product that follows it: (n * length, width), or (n, width).
+
+        A key's bias shifts all scores of a query alike, which softmax ignores; a value's adds the same vector to every
+        context, for its weights sum to 1, so that it moves into the bias of the product that follows.
+        """
+        g, shape, name = self.writer, self._shape, f"bert.encoder.layer.{i}.attention."
         scale = np.float32(1 / np.sqrt(shape.head_size))
-        query = [self._weights[f"{name}query.{part}"] * scale for part in ("weight", "bias")]
-        key, value = ([self._weights[f"{name}{w}.{part}"] for part in ("weight", "bias")] for w in ("key", "value"))
-        operand = self._arithmetic.operand(g, f"{i}.in", x)
-        fused = [key, value] if cls_only else [query, key, value]
-        weight, bias = (np.concatenate([part[j] for part in fused]) for j in (0, 1))
-        product = self._arithmetic.linear(g, f"{name}fused", operand, weight, bias)
-        dims = g.integers(len(fused), shape.heads, shape.head_size)
-        product = g.op("Reshape", product, g.op("Concat", self._pairs_by_length, dims, axis=0))
-        product = g.op("Transpose", product, perm=[2, 0, 3, 1, 4])
-        *queries, keys, values = (g.op("Squeeze", t, g.integers(0)) for t in g.split(product, len(fused), axis=0))
-        if cls_only:
-            first = Operand(self._first_tokens(operand.tensor), operand.tag)
-            q = self._arithmetic.linear(g, f"{name}query", first, query[0], query[1])
-            queries = [g.op("Reshape", q, g.integers(-1, shape.heads, 1, shape.head_size))]
-        scores = g.op("FusedMatMul", queries[0], keys, domain=MICROSOFT, transB=1)
-        context = g.op("MatMul", g.op("Softmax", g.op("Add", scores, mask), axis=-1), values)
-        context = g.op("Transpose", context, perm=[0, 2, 1, 3])
-        return g.op("Reshape", context, g.integers(-1, shape.hidden_size))
+        (query, query_bias), (key, _), (value, value_bias) = (
+            self._weights_of(f"{name}self.{part}") for part in ("query", "key", "value")
+        )
+        projections: Projections = {
+            "query": (query * scale, query_bias * scale),
+            "key": (key, None),
+            "value": (value, None),
+        }
+        tokens = self._arithmetic.operand(g, f"{i}.in", x)
+        layer = SelfAttention(g, self._arithmetic, self._batch, f"{name}self", shape.heads, shape.head_size, cls_only)
+        context = self._arithmetic.operand(g, f"{i}.context", layer.write(self._spelling, tokens, projections))
+        weight, bias = self._weights_of(name + "output.dense")
+        bias = (bias + weight.astype(np.float64) @ value_bias).astype(np.float32)
+        return self._arithmetic.linear(g, name + "output.dense", context, weight, bias)
 
     def _first_tokens(self, tensor: str) -> str:
         """(n * length, width) -> (n, width): each pair's [CLS]."""
         g = self.writer
-        dims = g.op("Concat", self._pairs_by_length, g.integers(self._shape.hidden_size), axis=0)
-        return g.op("Gather", g.op("Reshape", tensor, dims), g.constant("first", np.int64(0)), axis=1)
+        by_pair = g.op("Reshape", tensor, self._batch.by_token)
+        return g.op("Gather", by_pair, g.constant("first", np.int64(0)), axis=1)
+
+    def _weights_of(self, name: str) -> tuple[Floats, Floats]:
+        return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
 
     def _head(self, x: str) -> None:
         g, w = self.writer, self._weights
@@ -144,8 +144,7 @@ class _BertGraph:
 
     def _linear(self, tag: str, tensor: str, name: str) -> str:
         operand = self._arithmetic.operand(self.writer, tag, tensor)
-        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        return self._arithmetic.linear(self.writer, name, operand, weight, bias)
+        return self._arithmetic.linear(self.writer, name, operand, *self._weights_of(name))
 
     def _normalised(self, tensor: str, name: str) -> str:
         g = self.writer

@@ -1,19 +1,22 @@
-"""From a checkpoint to checked ONNX variants: builds the fp32 graph, measures ranges, builds the int8 graph."""
+"""From a checkpoint to checked ONNX variants: fp32, measured ranges, int8, each in its faster spelling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
 
+from .attention import SPELLINGS, Spelling
 from .bert import build_bert
 from .checkpoint import Checkpoint
 from .errors import ExportError
-from .graph import Float32, serialise
+from .graph import Arithmetic, Float32, serialise
 from .parity import Precision, check_against_torch, check_operators
 from .quantise import Int8
 from .ranges import METHODS, measure
-from .runtime import EncodedPairs, Run, logits_of, open_session, optimised_operators
+from .runtime import EncodedPairs, Feeds, Run, logits_of, open_session, optimised_operators
+from .timing import in_turn
 
 Say = Callable[[str], None]
 
@@ -21,15 +24,21 @@ MIN_CALIBRATION_PAIRS = 64
 RANGE_PAIRS = 512
 """Pairs that ranges are measured on, and again as many that choose between the methods."""
 
+TIMED_BATCHES = 8
+ROUNDS = 15
+MARGIN = 0.03
+"""How much faster the second spelling must be to be taken: noise must not change the bytes of an export."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One variant: its ONNX bytes and an open session."""
+    """One variant: its ONNX bytes, an open session, and what was chosen by measuring."""
 
     name: str
     precision: Precision
     model: bytes
     session: ort.InferenceSession
+    choices: Mapping[str, str]
 
     @property
     def run(self) -> Run:
@@ -49,27 +58,38 @@ class RangeChoice:
         return f"{self.method} (RMS error of the logits: {others})"
 
 
-def compile_fp32(checkpoint: Checkpoint, parity_pairs: EncodedPairs, say: Say) -> tuple[Compiled, float]:
+def compile_fp32(
+    checkpoint: Checkpoint, parity_pairs: EncodedPairs, say: Say, spelling: Spelling | None = None
+) -> tuple[Compiled, float]:
     """The fp32 variant and its largest difference from torch.
+
+    Args:
+        parity_pairs: also the ones that spellings are timed on.
+        spelling: of the attention. None: the faster one here.
 
     Raises:
         ExportError: it differs from torch by more than 1e-4, or operators are not as expected.
     """
-    model, _ = build_bert(checkpoint.weights(), checkpoint.shape, Float32())
-    compiled = _compiled("cpu-fp32", "fp32", serialise(model), checkpoint)
+    compiled = _fastest("cpu-fp32", "fp32", checkpoint, Float32(), parity_pairs, spelling, say)
     worst = check_against_torch(checkpoint, compiled.run, parity_pairs)
     say(f"fp32 agrees with torch to {worst:.1g} on {len(parity_pairs)} pairs")
     return compiled, worst
 
 
 def compile_int8(
-    checkpoint: Checkpoint, fp32: Compiled, range_pairs: EncodedPairs, choice_pairs: EncodedPairs, say: Say
+    checkpoint: Checkpoint,
+    fp32: Compiled,
+    range_pairs: EncodedPairs,
+    choice_pairs: EncodedPairs,
+    say: Say,
+    spelling: Spelling | None = None,
 ) -> tuple[Compiled, RangeChoice]:
     """The static int8 variant with the ranges that come closest to fp32.
 
     Args:
         range_pairs: ranges are measured on these.
         choice_pairs: the method with the smallest logit error on these is taken.
+        spelling: of the attention. None: the faster one here.
     """
     weights, shape = checkpoint.weights(), checkpoint.shape
     exposed, taps = build_bert(weights, shape, Float32(), expose_taps=True)
@@ -77,15 +97,16 @@ def compile_int8(
     say(f"measured {len(taps)} activation ranges on {len(range_pairs)} pairs")
     expected = choice_pairs.logits(fp32.run)
     errors: dict[str, float] = {}
-    models: dict[str, bytes] = {}
+    arithmetics: dict[str, Int8] = {}
     for name, cover in METHODS.items():
-        ranges = {tag: cover(histogram) for tag, histogram in histograms.items()}
-        models[name] = serialise(build_bert(weights, shape, Int8(ranges))[0])
-        found = choice_pairs.logits(logits_of(open_session(models[name])))
+        arithmetics[name] = Int8({tag: cover(histogram) for tag, histogram in histograms.items()})
+        model = serialise(build_bert(weights, shape, arithmetics[name])[0])
+        found = choice_pairs.logits(logits_of(open_session(model)))
         errors[name] = float(np.sqrt(np.mean((found - expected) ** 2)))
     choice = RangeChoice(min(errors, key=lambda name: errors[name]), errors)
     say(f"int8 ranges by {choice}")
-    return _compiled("cpu-int8", "int8", models[choice.method], checkpoint), choice
+    chosen = arithmetics[choice.method]
+    return _fastest("cpu-int8", "int8", checkpoint, chosen, choice_pairs, spelling, say), choice
 
 
 def check_pairs_suffice(pairs: int) -> None:
@@ -101,6 +122,34 @@ def check_pairs_suffice(pairs: int) -> None:
         )
 
 
-def _compiled(name: str, precision: Precision, model: bytes, checkpoint: Checkpoint) -> Compiled:
-    check_operators(optimised_operators(model), checkpoint.shape.layers, precision)
-    return Compiled(name, precision, model, open_session(model))
+def _fastest(
+    name: str,
+    precision: Precision,
+    checkpoint: Checkpoint,
+    arithmetic: Arithmetic,
+    pairs: EncodedPairs,
+    spelling: Spelling | None,
+    say: Say,
+) -> Compiled:
+    """The graph in the spelling that is asked for, or the faster one here, its operators checked."""
+    tried: dict[Spelling, Compiled] = {}
+    for each in SPELLINGS if spelling is None else (spelling,):
+        model = serialise(build_bert(checkpoint.weights(), checkpoint.shape, arithmetic, each)[0])
+        check_operators(optimised_operators(model), checkpoint.shape.layers, precision, each)
+        tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each})
+    if len(tried) == 1:
+        return next(iter(tried.values()))
+    batches = pairs.micro_batches()
+    feeds = [pairs.feeds(rows) for rows in batches[:: -(-len(batches) // TIMED_BATCHES)]]
+    seconds = in_turn({each: partial(_run_all, compiled.run, feeds) for each, compiled in tried.items()}, ROUNDS)
+    medians = {each: float(np.median(taken)) for each, taken in seconds.items()}
+    first, second = SPELLINGS
+    chosen = second if medians[second] < (1 - MARGIN) * medians[first] else first
+    times = ", ".join(f"{each} {1e3 * median:.1f} ms" for each, median in medians.items())
+    say(f"{name}: attention {chosen} ({times}, {len(feeds)} micro-batches on one thread)")
+    return tried[chosen]
+
+
+def _run_all(run: Run, feeds: Sequence[Feeds]) -> None:
+    for each in feeds:
+        run(each)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 Floats = NDArray[np.float32]
 
 MICROSOFT = "com.microsoft"
-OPSET = 20
-IR_VERSION = 10
+OPSET = 24
+IR_VERSION = 12
 PRODUCER = "shelfscore"
 
 
@@ -91,7 +91,7 @@ class Arithmetic(Protocol):
     def operand(self, graph: GraphWriter, tag: str, tensor: str) -> Operand:
         """Prepares a float tensor (m, inner) for `linear`. Call once per tensor: products share the result."""
 
-    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats) -> str:
+    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
         """operand (m, inner) times the transpose of `weight` (outer, inner), plus `bias` (outer,): (m, outer)."""
 
 
@@ -108,10 +108,9 @@ class Float32:
         graph.taps[tag] = tensor
         return Operand(tensor, tag)
 
-    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats) -> str:
-        return graph.op(
-            "Gemm", operand.tensor, graph.constant(f"{name}.weight", weight.T), graph.constant(f"{name}.bias", bias)
-        )
+    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
+        inputs = [operand.tensor, graph.constant(f"{name}.weight", weight.T)]
+        return graph.op("Gemm", *inputs, *([] if bias is None else [graph.constant(f"{name}.bias", bias)]))
 
 
 def serialise(model: onnx.ModelProto) -> bytes:

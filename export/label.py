@@ -26,6 +26,7 @@ from training.runs import Run, commit, read_run
 from training.tables import read_shard
 from training.teacher.teacher import TeacherLabeller
 
+from .attention import Spelling
 from .checkpoint import load_checkpoint
 from .compile import RANGE_PAIRS, Compiled, Say, check_pairs_suffice, compile_fp32, compile_int8
 from .errors import ExportError
@@ -38,6 +39,9 @@ ROUNDS = 3
 SAMPLED_SHARDS = 4
 PARITY_PAIRS = 128
 MICRO_BATCH = 16
+SPELLING: Spelling = "fused"
+"""Not measured: labels that go on later must come from the same bytes."""
+
 LEAST_TAU = 0.95
 LARGEST_RMS = 0.1
 """Labels by int8 may stand for those by fp32 if Kendall's tau of the two is no lower, and their RMS difference, in
@@ -236,10 +240,10 @@ def _build(run: Run, labeller: TeacherLabeller, pairs: Sequence[Pair], say: Say)
     check_pairs_suffice(len(pairs))
     parity_pairs = _encoded(labeller, pairs[:PARITY_PAIRS])
     checkpoint = load_checkpoint(run.teacher, say)
-    fp32, _ = compile_fp32(checkpoint, parity_pairs, say)
+    fp32, _ = compile_fp32(checkpoint, parity_pairs, say, SPELLING)
     ranged = _range_pairs(pairs)
     ranges, choice = (_encoded(labeller, part) for part in (pairs[:ranged], pairs[ranged : 2 * ranged]))
-    int8, _ = compile_int8(checkpoint, fp32, ranges, choice, say)
+    int8, _ = compile_int8(checkpoint, fp32, ranges, choice, say, SPELLING)
     return {FP32: fp32, INT8: int8}
 
 

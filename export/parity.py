@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .attention import Spelling
 from .checkpoint import Checkpoint
 from .errors import ExportError
 from .runtime import EncodedPairs, Run
@@ -35,14 +36,15 @@ class Independence:
         return max(self.micro_batches, self.one_batch, self.beside_longest)
 
 
-def check_operators(found: Counter[str], layers: int, precision: Precision) -> None:
+def check_operators(found: Counter[str], layers: int, precision: Precision, spelling: Spelling) -> None:
     """Refuses an optimised graph in which a fusion is missing, or a slow or batch-dependent operator stands.
 
     Raises:
         ExportError: naming the operators.
     """
-    products = 4 * layers + 1
-    int8 = precision == "int8"
+    fused, int8 = spelling == "fused", precision == "int8"
+    products = 6 * layers if fused else 4 * layers + 1  # the last layer's queries are a product of their own
+    separate = 0 if fused else layers
     expected = {
         "MatMulIntegerToFloat": products if int8 else 0,
         "QuantizeLinear": 4 * layers if int8 else 0,
@@ -51,9 +53,10 @@ def check_operators(found: Counter[str], layers: int, precision: Precision) -> N
         "DynamicQuantizeMatMul": 0,
         "Gemm": 1 if int8 else products + 1,
         "FusedGemm": 1,
-        "FusedMatMul": layers,
-        "MatMul": layers,
-        "Softmax": layers,
+        "Attention": layers - separate,
+        "FusedMatMul": separate,
+        "MatMul": separate,
+        "Softmax": separate,
         "Gelu": layers,
         "Erf": 0,
         "LayerNormalization": 2 * layers + 1,

@@ -22,6 +22,7 @@ from artifact import (
 )
 from artifact.loading import sha256_of
 
+from .attention import Spelling
 from .calibrate import fit_platt, score_histogram
 from .card import model_card
 from .checkpoint import TOKENIZER_FILE, Checkpoint, load_checkpoint
@@ -51,6 +52,7 @@ class StudentExport:
     | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
     | `evaluate` | metrics of a scoring function, called once for each variant. None: no evaluation and no gate |
     | `variants` | which variants' files go into the folder; both are always built and checked |
+    | `attention` | its spelling. None: the faster one here |
     | `max_ndcg_loss` | the export is refused if int8 loses more in any metric whose name begins with nDCG |
     """
 
@@ -64,6 +66,7 @@ class StudentExport:
     calibration_data: str = "unlabelled training pairs"
     evaluate: Evaluate | None = None
     variants: Sequence[str] = VARIANTS
+    attention: Spelling | None = None
     max_ndcg_loss: float = MAX_NDCG_LOSS
 
 
@@ -86,8 +89,9 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
     ranged, chosen = _range_pairs(plan.calibration_pairs)
 
     torch_pairs = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:TORCH_PAIRS]])
-    fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say)
-    int8, ranges = compile_int8(checkpoint, fp32, EncodedPairs(tokenizer, ranged), EncodedPairs(tokenizer, chosen), say)
+    fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say, plan.attention)
+    range_pairs, choice_pairs = (EncodedPairs(tokenizer, pairs) for pairs in (ranged, chosen))
+    int8, ranges = compile_int8(checkpoint, fp32, range_pairs, choice_pairs, say, plan.attention)
     independence = {}
     for variant in (fp32, int8):
         independence[variant.name] = check_independence(variant.run, checked, variant.name)
@@ -216,6 +220,7 @@ def _write(
                     "precision": variant.precision,
                     "size_bytes": len(variant.model),
                     "sha256": sha256_of(files[file]),
+                    "choices": dict(variant.choices),
                     "golden_tolerance": TOLERANCE if variant.precision == "fp32" else int8_tolerance,
                 }
             )

@@ -68,7 +68,7 @@ class Int8:
         graph.taps[tag] = tensor
         return Operand(graph.op("QuantizeLinear", tensor, *self._range(graph, tag)), tag)
 
-    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats) -> str:
+    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
         integers, scales = by_row(weight)
         scale, zero_point = self._range(graph, operand.tag)
         return graph.op(
@@ -78,8 +78,7 @@ class Int8:
             scale,
             graph.constant(f"{name}.scale", scales),
             zero_point,
-            graph.constant(f"{name}.zero_point", np.zeros(len(scales), np.int8)),
-            graph.constant(f"{name}.bias", bias),
+            *([] if bias is None else ["", graph.constant(f"{name}.bias", bias)]),
             domain=MICROSOFT,
         )
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
-from artifact.tokenisation import ALIGNMENT
 
 # Everything that JSON can carry into a Python string, lone surrogates included.
 IDS_SEP = 3
@@ -31,10 +30,10 @@ def words(tokenizer_path):
 
 def test_a_pair_is_query_then_product_between_special_tokens(tokenizer, words):
     batch = tokenizer.encode_pairs([("USB", {"title": "red charger", "brand": "acme"}), ("lamp", {"title": "a"})])
-    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] red charger acme [SEP] [PAD]"
-    assert words(batch.input_ids[1]) == "[CLS] lamp [SEP] a [SEP] [PAD] [PAD] [PAD]"
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0, 0, 0]]
-    assert batch.token_type_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0, 0, 0]]
+    assert words(batch.input_ids[0]) == "[CLS] usb [SEP] red charger acme [SEP]"
+    assert words(batch.input_ids[1]) == "[CLS] lamp [SEP] a [SEP] [PAD] [PAD]"
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]]
+    assert batch.token_type_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0]]
     assert {array.dtype for array in batch.feeds().values()} == {np.dtype(np.int64)}
 
 
@@ -89,7 +88,7 @@ def test_any_text_becomes_a_pair_within_the_limits(tokenizer, template, query, r
     batch = tokenizer.encode_pairs([(query, row) for row in rows])
     lengths = batch.attention_mask.sum(axis=1)
     assert lengths.max() <= template.max_tokens
-    assert batch.input_ids.shape[1] == -(-lengths.max() // ALIGNMENT) * ALIGNMENT
+    assert batch.input_ids.shape[1] == lengths.max()
     separators = (batch.input_ids == IDS_SEP).sum(axis=1)
     assert separators.tolist() == [2] * len(rows)
     assert batch.input_ids.max() < tokenizer.vocab_size

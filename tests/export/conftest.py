@@ -25,6 +25,7 @@ def plan(checkpoint_folder: Path) -> StudentExport:
         template=TEMPLATE,
         lineage=LINEAGE,
         calibration_pairs=pairs,
+        attention="fused",
         evaluate=lambda score: [Figure("nDCG@10", 0.8), Figure("AUC", float(len(score(pairs[:9]))) / 10)],
     )
 

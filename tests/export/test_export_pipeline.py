@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-import export.bert
+import export.attention
 from artifact import load_artifact
 from export import ExportError, StudentExport, export_plain, export_student
 from export.checkpoint import load_checkpoint
@@ -106,9 +106,9 @@ def test_a_graph_that_disagrees_with_torch_is_refused_and_the_old_artifact_stays
     out = tmp_path / "artifact"
     export_student(plan, out, silent)
     before = folder_digest(out)
-    monkeypatch.setattr(export.bert, "MASKED", 1.0)  # padding leaks into attention: a real graph, really wrong
+    monkeypatch.setattr(export.attention, "MASKED", 1.0)  # padding leaks into attention: a real graph, really wrong
     with pytest.raises(ExportError, match="fp32 ONNX and torch differ"):
-        export_student(plan, out, silent)
+        export_student(replace(plan, attention="unfused"), out, silent)
     assert folder_digest(out) == before
     assert list(tmp_path.iterdir()) == [out]
 
