@@ -1,4 +1,4 @@
-"""Command line: `python -m export run|plain|peer|label`. Results go to files, progress to standard error."""
+"""Command line: `python -m export run|plain|peer|label|profile|speed`. Progress goes to standard error."""
 
 import argparse
 import datetime
@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by ONNX Runtime when it is imported, just below
 
+from artifact import ArtifactError
 from training.errors import TrainingError
 from training.pretrained import resolve
 
@@ -18,6 +19,9 @@ from .label import label_run
 from .peers import write_peer
 from .pipeline import VARIANTS
 from .plain import export_plain
+from .profile import profile
+from .progress import Progress
+from .speed import PAIRS, measure_speed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,11 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
         elif labels:
             label_run(arguments.run, arguments.data)
+        elif arguments.command == "profile":
+            print(profile(arguments.artifact, arguments.variant, arguments.pairs))
+        elif arguments.command == "speed":
+            print(measure_speed(Path(resolve(arguments.checkpoint)), arguments.rounds, Progress()))
         else:
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
             export_plain(Path(resolve(arguments.checkpoint)), arguments.out, arguments.name, today, variants=variants)
-    except (ExportError, TrainingError) as error:
+    except (ArtifactError, ExportError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -62,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
             "--data", type=Path, default=Path("data"), help="folder of the run's data (default: %(default)s)"
         )
     run.add_argument("--name", default="default", help="name of the model in the manifest (default: %(default)s)")
+    where = commands.add_parser("profile", help="where the milliseconds of an artifact go, operator by operator")
+    where.add_argument("artifact", type=Path, help="folder of the artifact")
+    where.add_argument("--variant", help="a variant for CPU (default: cpu-int8 where there is one)")
+    where.add_argument("--pairs", type=int, default=PAIRS, help="of about 36 tokens (default: %(default)s)")
+    speed = commands.add_parser(
+        "speed", help="our int8 beside the field's standard export of the same weights, and beside the bound"
+    )
+    speed.add_argument("checkpoint", nargs="?", default="all-MiniLM-L6-v2", help="default: %(default)s")
+    speed.add_argument("--rounds", type=int, default=30, help="in which contestants take turns (default: %(default)s)")
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):

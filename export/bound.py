@@ -80,9 +80,7 @@ def _model(found: list[Product]) -> bytes:
         outputs.append(helper.make_tensor_value_info(f"out_{i}", TensorProto.INT32, [product.rows, product.outer]))
     weights.append(numpy_helper.from_array(np.array(128, np.uint8), "zero_point"))
     graph = helper.make_graph(nodes, "products", list(inputs.values()), outputs, weights)
-    return serialise(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    )
+    return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION))
 
 
 def _bind(session: ort.InferenceSession, found: list[Product]) -> ort.IOBinding:

@@ -1,7 +1,7 @@
 """From a checkpoint to checked ONNX variants: fp32, measured ranges, int8, each in its faster spelling."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,11 +11,13 @@ from .attention import SPELLINGS, Spelling
 from .bert import build_bert
 from .checkpoint import Checkpoint
 from .errors import ExportError
+from .faithful import Lists
 from .graph import Arithmetic, Float32, serialise
 from .parity import Precision, check_against_torch, check_operators
-from .quantise import Int8
-from .ranges import METHODS, measure
+from .quantise import Int8, Scheme
+from .ranges import measure
 from .runtime import EncodedPairs, Feeds, Run, logits_of, open_session, optimised_operators
+from .schemes import Choice, Observed, Search
 from .timing import in_turn
 
 Say = Callable[[str], None]
@@ -25,8 +27,8 @@ RANGE_PAIRS = 512
 """Pairs that ranges are measured on, and again as many that choose between the methods."""
 
 TIMED_BATCHES = 8
-ROUNDS = 15
-MARGIN = 0.03
+ROUNDS = 25
+MARGIN = 0.05
 """How much faster the second spelling must be to be taken: noise must not change the bytes of an export."""
 
 
@@ -44,18 +46,6 @@ class Compiled:
     def run(self) -> Run:
         """Feeds to logits."""
         return logits_of(self.session)
-
-
-@dataclass(frozen=True, slots=True)
-class RangeChoice:
-    """Which way of setting ranges was taken, and each way's root mean square error of the logits."""
-
-    method: str
-    errors: dict[str, float]
-
-    def __str__(self) -> str:
-        others = ", ".join(f"{name} {error:.4f}" for name, error in self.errors.items())
-        return f"{self.method} (RMS error of the logits: {others})"
 
 
 def compile_fp32(
@@ -83,30 +73,36 @@ def compile_int8(
     choice_pairs: EncodedPairs,
     say: Say,
     spelling: Spelling | None = None,
-) -> tuple[Compiled, RangeChoice]:
-    """The static int8 variant with the ranges that come closest to fp32.
+    lists: Lists | None = None,
+) -> tuple[Compiled, Choice]:
+    """The static int8 variant with the scheme that comes closest to fp32.
 
     Args:
-        range_pairs: ranges are measured on these.
-        choice_pairs: the method with the smallest logit error on these is taken.
+        range_pairs: activations are measured on these.
+        choice_pairs: the way of setting ranges with the smallest logit error on these is taken.
         spelling: of the attention. None: the faster one here.
+        lists: what int8 must rank as fp32 does. None: that is not asked.
+
+    Raises:
+        ExportError: no scheme does, or operators are not as expected.
     """
     weights, shape = checkpoint.weights(), checkpoint.shape
-    exposed, taps = build_bert(weights, shape, Float32(), expose_taps=True)
-    histograms = measure(open_session(serialise(exposed)), taps, range_pairs)
-    say(f"measured {len(taps)} activation ranges on {len(range_pairs)} pairs")
-    expected = choice_pairs.logits(fp32.run)
-    errors: dict[str, float] = {}
-    arithmetics: dict[str, Int8] = {}
-    for name, cover in METHODS.items():
-        arithmetics[name] = Int8({tag: cover(histogram) for tag, histogram in histograms.items()})
-        model = serialise(build_bert(weights, shape, arithmetics[name])[0])
-        found = choice_pairs.logits(logits_of(open_session(model)))
-        errors[name] = float(np.sqrt(np.mean((found - expected) ** 2)))
-    choice = RangeChoice(min(errors, key=lambda name: errors[name]), errors)
+    observed = Observed()
+    exposed, taps = build_bert(weights, shape, observed, expose_taps=True)
+    session = open_session(serialise(exposed))
+    say(f"measuring {len(taps)} activation ranges on {len(range_pairs)} pairs")
+
+    def build(scheme: Scheme) -> Run:
+        return logits_of(open_session(serialise(build_bert(weights, shape, Int8(scheme))[0])))
+
+    choice = Search(
+        build, partial(measure, session, taps, range_pairs), observed.weights, fp32.run, choice_pairs, lists, say
+    ).run()
     say(f"int8 ranges by {choice}")
-    chosen = arithmetics[choice.method]
-    return _fastest("cpu-int8", "int8", checkpoint, chosen, choice_pairs, spelling, say), choice
+    compiled = _fastest(
+        "cpu-int8", "int8", checkpoint, Int8(choice.scheme), choice_pairs, spelling, say, choice.scheme.kept
+    )
+    return replace(compiled, choices={**compiled.choices, **choice.choices()}), choice
 
 
 def check_pairs_suffice(pairs: int) -> None:
@@ -130,12 +126,13 @@ def _fastest(
     pairs: EncodedPairs,
     spelling: Spelling | None,
     say: Say,
+    kept: Collection[str] = (),
 ) -> Compiled:
     """The graph in the spelling that is asked for, or the faster one here, its operators checked."""
     tried: dict[Spelling, Compiled] = {}
     for each in SPELLINGS if spelling is None else (spelling,):
         model = serialise(build_bert(checkpoint.weights(), checkpoint.shape, arithmetic, each)[0])
-        check_operators(optimised_operators(model), checkpoint.shape.layers, precision, each)
+        check_operators(optimised_operators(model), checkpoint.shape.layers, precision, each, kept)
         tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each})
     if len(tried) == 1:
         return next(iter(tried.values()))

@@ -1,5 +1,6 @@
 """Exports the student of a training run, with the run's own data for ranges, calibration and evaluation."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from training.evaluation.metrics import Estimate
 from training.lineage import lineage
 from training.runs import Run, read_run
 from training.student import read_student_template
-from training.tables import list_sizes, read_lists
+from training.tables import Candidate, list_sizes, read_lists
 from training.teacher import Judged
 
 from .compile import Say
 from .errors import ExportError
 from .evaluation import ScoringFunction
+from .faithful import MIN_PAIRS
 from .pipeline import VARIANTS, StudentExport, export_student
 from .runtime import Pair
 
@@ -58,6 +60,7 @@ def export_run(
             lineage=lineage(run),
             calibration_pairs=unlabelled_sample(run, CALIBRATION_PAIRS),
             calibration_data="mined training pairs",
+            lists=labelled_lists(run, MIN_PAIRS),
             dev_pairs=_dev_pairs(known, run.config.seed),
             dev_data=f"{', '.join(known.sources)}: grades of the training split",
             evaluate=lambda score: _evaluate(run, judged, score),
@@ -77,6 +80,32 @@ def unlabelled_sample(run: Run, size: int) -> list[Pair]:
     pairs = ((entry.query, candidate.product) for entry in read_lists(folder) for candidate in entry.candidates)
     found: dict[int, Pair] = {row: pair for row, pair in enumerate(pairs) if row in wanted}
     return [found[row] for row in picked]
+
+
+def labelled_lists(run: Run, pairs: int) -> list[tuple[list[Pair], list[float]]]:
+    """Whole lists with at least `pairs` pairs in all, or all lists: an even spread, in their order.
+
+    Returns:
+        Of each list its pairs, and their labels: the teacher's probabilities, or people's soft targets.
+    """
+    folder = run.labelled(run.config.student.stages[-1].labels)
+    sizes = list_sizes(folder)
+    needed = min(len(sizes), -(-pairs * len(sizes) // max(1, int(sizes.sum()))) + 1)
+    wanted = set(np.linspace(0, len(sizes) - 1, needed).astype(int).tolist())
+    picked = (entry for row, entry in enumerate(read_lists(folder)) if row in wanted)
+    return [
+        (
+            [(entry.query, candidate.product) for candidate in entry.candidates],
+            [_label(candidate) for candidate in entry.candidates],
+        )
+        for entry in picked
+    ]
+
+
+def _label(candidate: Candidate) -> float:
+    if candidate.logit is not None:
+        return 1 / (1 + math.exp(-candidate.logit))
+    return candidate.target or 0.0
 
 
 def _dev_pairs(known: Judged, seed: int) -> list[tuple[str, Product, float]]:

@@ -1,6 +1,7 @@
 """The checks that stop an export: operators, agreement with torch, independence of neighbours."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,8 +37,13 @@ class Independence:
         return max(self.micro_batches, self.one_batch, self.beside_longest)
 
 
-def check_operators(found: Counter[str], layers: int, precision: Precision, spelling: Spelling) -> None:
+def check_operators(
+    found: Counter[str], layers: int, precision: Precision, spelling: Spelling, kept: Collection[str] = ()
+) -> None:
     """Refuses an optimised graph in which a fusion is missing, or a slow or batch-dependent operator stands.
+
+    Args:
+        kept: tags of the operands that an int8 graph multiplies in fp32.
 
     Raises:
         ExportError: naming the operators.
@@ -45,13 +51,14 @@ def check_operators(found: Counter[str], layers: int, precision: Precision, spel
     fused, int8 = spelling == "fused", precision == "int8"
     products = 6 * layers if fused else 4 * layers + 1  # the last layer's queries are a product of their own
     separate = 0 if fused else layers
+    integers = products - sum(_products_of(tag, layers, fused) for tag in kept) if int8 else 0
     expected = {
-        "MatMulIntegerToFloat": products if int8 else 0,
-        "QuantizeLinear": 4 * layers if int8 else 0,
+        "MatMulIntegerToFloat": integers,
+        "QuantizeLinear": 4 * layers - len(kept) if int8 else 0,
         "DequantizeLinear": 0,
         "DynamicQuantizeLinear": 0,
         "DynamicQuantizeMatMul": 0,
-        "Gemm": 1 if int8 else products + 1,
+        "Gemm": products - integers + 1,
         "FusedGemm": 1,
         "Attention": layers - separate,
         "FusedMatMul": separate,
@@ -69,6 +76,16 @@ def check_operators(found: Counter[str], layers: int, precision: Precision, spel
             f"the optimised {precision} graph has {'; '.join(wrong)}: "
             "another version of ONNX Runtime? export with the one that constraints name"
         )
+
+
+def _products_of(tag: str, layers: int, fused: bool) -> int:
+    """How many products read an operand: those for queries, keys and values are one or several."""
+    layer, _, part = tag.partition(".")
+    if part != "in":
+        return 1
+    if fused:
+        return 3
+    return 2 if int(layer) == layers - 1 else 1
 
 
 def check_against_torch(checkpoint: Checkpoint, run: Run, pairs: EncodedPairs) -> float:

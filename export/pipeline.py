@@ -26,16 +26,17 @@ from .attention import Spelling
 from .calibrate import fit_platt, score_histogram
 from .card import model_card
 from .checkpoint import TOKENIZER_FILE, Checkpoint, load_checkpoint
-from .compile import RANGE_PAIRS, Compiled, RangeChoice, Say, check_pairs_suffice, compile_fp32, compile_int8
+from .compile import RANGE_PAIRS, Compiled, Say, check_pairs_suffice, compile_fp32, compile_int8
 from .errors import ExportError
 from .evaluation import Evaluate, ScoringFunction, evaluate_variants
+from .faithful import MAX_NDCG_LOSS, Lists
 from .golden import GOLDEN_PAIRS, with_logits
 from .parity import BATCH, TOLERANCE, Independence, check_independence
 from .progress import Progress
 from .runtime import EncodedPairs, Pair, scorer
+from .schemes import Choice
 
 VARIANTS = ("cpu-fp32", "cpu-int8")
-MAX_NDCG_LOSS = 0.005
 SMALLEST_INT8_TOLERANCE = 0.02
 TORCH_PAIRS = 256
 """Calibration pairs that torch scores beside the golden ones."""
@@ -50,6 +51,7 @@ class StudentExport:
     | `checkpoint` | Hugging Face folder: config.json, model.safetensors, tokenizer.json |
     | `calibration_pairs` | unlabelled training pairs, at least 64: ranges, parity, independence, reference scores |
     | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
+    | `lists` | labelled candidate lists: int8 must rank them as fp32 does. Empty: that is not asked |
     | `evaluate` | metrics of a scoring function, called once for each variant. None: no evaluation and no gate |
     | `variants` | which variants' files go into the folder; both are always built and checked |
     | `attention` | its spelling. None: the faster one here |
@@ -64,6 +66,7 @@ class StudentExport:
     dev_pairs: Sequence[tuple[str, Product, float]] = ()
     dev_data: str = "development pairs with human targets"
     calibration_data: str = "unlabelled training pairs"
+    lists: Sequence[tuple[Sequence[Pair], Sequence[float]]] = ()
     evaluate: Evaluate | None = None
     variants: Sequence[str] = VARIANTS
     attention: Spelling | None = None
@@ -90,8 +93,9 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
 
     torch_pairs = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:TORCH_PAIRS]])
     fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say, plan.attention)
+    lists = Lists(tokenizer, plan.lists) if plan.lists else None
     range_pairs, choice_pairs = (EncodedPairs(tokenizer, pairs) for pairs in (ranged, chosen))
-    int8, ranges = compile_int8(checkpoint, fp32, range_pairs, choice_pairs, say, plan.attention)
+    int8, ranges = compile_int8(checkpoint, fp32, range_pairs, choice_pairs, say, plan.attention, lists)
     independence = {}
     for variant in (fp32, int8):
         independence[variant.name] = check_independence(variant.run, checked, variant.name)
@@ -171,13 +175,19 @@ def _notes(
     torch_difference: float,
     torch_pairs: int,
     pairs: int,
-    ranges: RangeChoice,
+    choice: Choice,
     independence: dict[str, Independence],
     int8_errors: NDArray[np.float64],
 ) -> list[str]:
     return [
         f"fp32 against torch: at most {torch_difference:.1g} apart on {torch_pairs} pairs (limit {TOLERANCE:g}).",
-        f"int8 ranges by {ranges}.",
+        f"int8 ranges by {choice}.",
+        *([f"int8 against fp32 on candidate lists: {choice.faithfulness}."] if choice.faithfulness else []),
+        *(
+            [f"RMS error of the logits with one operand in int8: {_table(choice.sensitivity)}."]
+            if choice.sensitivity
+            else []
+        ),
         f"int8 against fp32: logits {_rms(int8_errors):.3g} apart (root mean square), at most {int8_errors.max():.3g}, "
         f"on {pairs} pairs.",
         *(
@@ -186,6 +196,10 @@ def _notes(
             for name, found in independence.items()
         ),
     ]
+
+
+def _table(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def _int8_tolerance(errors: NDArray[np.float64]) -> float:

@@ -48,8 +48,8 @@ class Profile:
         total = sum(ms for ms, _ in self.operators.values())
         groups: Counter[str] = Counter()
         lines = [
-            f"{self.variant}: {self.pairs} pairs, {self.tokens} tokens ({self.padded_tokens} with padding), micro-batches "
-            f"of {MICRO_BATCH} on one thread, ONNX Runtime {ort.__version__}",
+            f"{self.variant}: {self.pairs} pairs, {self.tokens} tokens ({self.padded_tokens} with padding), "
+            f"micro-batches of {MICRO_BATCH} on one thread, ONNX Runtime {ort.__version__}",
             f"{self.wall_ms:.1f} ms without profiling, {total:.1f} ms in operators with it",
             "",
             "| operator | ms | share | calls | µs a call |",

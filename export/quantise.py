@@ -6,14 +6,14 @@ derived from a batch, so a pair's logit cannot depend on its neighbours.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .graph import MICROSOFT, Floats, GraphWriter, Operand
+from .graph import MICROSOFT, Float32, Floats, GraphWriter, Operand
 
 SMALLEST = 1e-9
 """Keeps a scale positive where all values are 0."""
@@ -40,17 +40,30 @@ def by_row(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
     return np.clip(np.round(matrix / scales[:, None]), -127, 127).astype(np.int8), scales
 
 
-class Int8:
-    """int8 embeddings and constant-weight products.
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How each operand of constant-weight products becomes integers, by its tag.
 
-    The fused operator MatMulIntegerToFloat is written as such, not left to an optimiser that may fail to find it.
-
-    Args:
-        ranges: tag of each operand -> its range.
+    Attributes:
+        ranges: what its integers mean, of all that are not kept.
+        smoothing: divisors by channel, (inner,), which the weights are multiplied by: SmoothQuant. May lack tags.
+        kept: operands whose products stay in fp32.
     """
 
-    def __init__(self, ranges: Mapping[str, ActivationRange]) -> None:
-        self._ranges = ranges
+    ranges: Mapping[str, ActivationRange]
+    smoothing: Mapping[str, Floats] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+
+
+class Int8:
+    """int8 embeddings and constant-weight products, but for the operands that the scheme keeps in fp32.
+
+    The fused operator MatMulIntegerToFloat is written as such, not left to an optimiser that may fail to find it.
+    """
+
+    def __init__(self, scheme: Scheme) -> None:
+        self._scheme = scheme
+        self._float = Float32()
 
     def rows(self, graph: GraphWriter, name: str, table: Floats, ids: str) -> str:
         integers, scales = by_row(table)
@@ -65,11 +78,17 @@ class Int8:
         return graph.op("Mul", graph.op("Cast", values, to=onnx.TensorProto.FLOAT), scale)
 
     def operand(self, graph: GraphWriter, tag: str, tensor: str) -> Operand:
+        if tag in self._scheme.kept:
+            return self._float.operand(graph, tag, tensor)
         graph.taps[tag] = tensor
+        if (divisors := self._scheme.smoothing.get(tag)) is not None:
+            tensor = graph.op("Mul", tensor, graph.constant(f"{tag}.smoothing", 1 / divisors))
         return Operand(graph.op("QuantizeLinear", tensor, *self._range(graph, tag)), tag)
 
     def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
-        integers, scales = by_row(weight)
+        if operand.tag in self._scheme.kept:
+            return self._float.linear(graph, name, operand, weight, bias)
+        integers, scales = by_row(weight * self._scheme.smoothing.get(operand.tag, np.float32(1)))
         scale, zero_point = self._range(graph, operand.tag)
         return graph.op(
             "MatMulIntegerToFloat",
@@ -83,5 +102,5 @@ class Int8:
         )
 
     def _range(self, graph: GraphWriter, tag: str) -> tuple[str, str]:
-        found = self._ranges[tag]
+        found = self._scheme.ranges[tag]
         return graph.constant(f"{tag}.scale", found.scale), graph.constant(f"{tag}.zero_point", found.zero_point)

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from .bert import OUTPUT
-from .bound import passes, products
+from .bound import Product, passes, products
 from .checkpoint import Checkpoint, load_checkpoint
 from .compile import Say
 from .peers import QUANTISED_FILE, write_peer
@@ -84,16 +84,14 @@ def measure_speed(checkpoint: Path, rounds: int, say: Say) -> Speed:
         ours = open_session((folder / "ours" / "cpu-int8.onnx").read_bytes())
         options = session_options()
         options.intra_op_num_threads = lanes
-        peer = ort.InferenceSession(
-            str(folder / "peer" / QUANTISED_FILE), options, providers=["CPUExecutionProvider"]
-        )
+        peer = ort.InferenceSession(str(folder / "peer" / QUANTISED_FILE), options, providers=["CPUExecutionProvider"])
     micro, batches, team = work.micro_batches(), work.batches(PEER_BATCH), Lanes(lanes)
     bound = _products_of(loaded, work, len(micro))
     say(f"timing {rounds} rounds ...")
     seconds = in_turn(
         {
             LANES: partial(team.run, partial(_run, ours), micro),
-            PEER: lambda: [_run(peer, batch) for batch in batches],
+            PEER: partial(_run_all, peer, batches),
             BOUND: passes(bound, len(micro), lanes),
         },
         rounds,
@@ -103,10 +101,15 @@ def measure_speed(checkpoint: Path, rounds: int, say: Say) -> Speed:
     return Speed(PAIRS, work.tokens, padded, lanes, loaded.shape.layers, seconds, operations)
 
 
-def _products_of(loaded: Checkpoint, work: Workload, micro_batches: int) -> list:
+def _products_of(loaded: Checkpoint, work: Workload, micro_batches: int) -> list[Product]:
     intermediate = int(loaded.model.config.intermediate_size)
     return products(loaded.shape, intermediate, round(work.tokens / micro_batches), PAIRS // micro_batches)
 
 
 def _run(session: ort.InferenceSession, feeds: Feeds) -> None:
     session.run([OUTPUT], feeds)
+
+
+def _run_all(session: ort.InferenceSession, batches: list[Feeds]) -> None:
+    for each in batches:
+        _run(session, each)
