@@ -13,6 +13,7 @@ from artifact import ArtifactError
 from training.errors import TrainingError
 from training.pretrained import resolve
 
+from .attention import SPELLINGS
 from .errors import ExportError
 from .from_run import export_run
 from .label import label_run
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "run":
             variants = tuple(arguments.variants.split(","))
-            export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants)
+            export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants, arguments.attention)
         elif arguments.command == "peer":
             write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
         elif labels:
@@ -44,7 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
-            export_plain(Path(resolve(arguments.checkpoint)), arguments.out, arguments.name, today, variants=variants)
+            export_plain(
+                Path(resolve(arguments.checkpoint)),
+                arguments.out,
+                arguments.name,
+                today,
+                variants=variants,
+                attention=arguments.attention,
+            )
     except (ArtifactError, ExportError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -86,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("out", type=Path, help="folder to write")
     plain.add_argument("--name", required=True, help="name of the model in the manifest")
     for command in (run, plain):
+        command.add_argument(
+            "--attention", choices=SPELLINGS, help="its spelling (default: the faster one on this machine)"
+        )
         command.add_argument(
             "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
         )

@@ -17,6 +17,7 @@ from training.student import read_student_template
 from training.tables import Candidate, list_sizes, read_lists
 from training.teacher import Judged
 
+from .attention import Spelling
 from .compile import Say
 from .errors import ExportError
 from .evaluation import ScoringFunction
@@ -35,6 +36,7 @@ def export_run(
     out: Path,
     name: str,
     variants: Sequence[str] = VARIANTS,
+    attention: Spelling | None = None,
     say: Say | None = None,
 ) -> Manifest:
     """Exports a finished run.
@@ -45,6 +47,7 @@ def export_run(
         out: the artifact folder to write.
         name: the model's name in the manifest.
         variants: which files go into the artifact.
+        attention: its spelling. None: the faster one here.
 
     Raises:
         ExportError: the run is not finished, its data cannot be read, or as `export_student`.
@@ -65,6 +68,7 @@ def export_run(
             dev_data=f"{', '.join(known.sources)}: grades of the training split",
             evaluate=lambda score: _evaluate(run, judged, score),
             variants=variants,
+            attention=attention,
         )
     except TrainingError as error:
         raise ExportError(str(error)) from error

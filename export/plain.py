@@ -4,6 +4,7 @@ from pathlib import Path
 
 from artifact import InputTemplate, Lineage, Manifest, TemplateField
 
+from .attention import Spelling
 from .compile import Say
 from .generator import made_up_pairs
 from .pipeline import VARIANTS, StudentExport, export_student
@@ -29,12 +30,14 @@ def export_plain(
     created: str,
     template: InputTemplate = DEFAULT_TEMPLATE,
     variants: tuple[str, ...] = VARIANTS,
+    attention: Spelling | None = None,
     say: Say | None = None,
 ) -> Manifest:
     """Exports with made-up calibration texts, identity calibration and no evaluation.
 
     Args:
         created: date for the manifest, YYYY-MM-DD.
+        attention: its spelling. None: the faster one here.
 
     Raises:
         ExportError: as `export_student`.
@@ -57,5 +60,6 @@ def export_plain(
         calibration_pairs=made_up_pairs(PAIRS),
         calibration_data="made-up pairs",
         variants=variants,
+        attention=attention,
     )
     return export_student(plan, out, say)
