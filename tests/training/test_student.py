@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from artifact import InputTemplate, TemplateField
+from training import parallel
 from training.config import Student, StudentStage
 from training.config.student import StudentDev
 from training.cross_encoder import CrossEncoder
@@ -186,6 +187,13 @@ def test_two_processes_train_the_student_that_one_does(settings, shard, tmp_path
     assert two["dev_loss"] == pytest.approx(one.dev_loss, abs=1e-5)
     assert logits_of(tmp_path / "two-out") == pytest.approx(logits_of(tmp_path / "one-out"), abs=1e-4)
     assert logits_of(tmp_path / "one-out").std() > 0.1
+
+
+def test_sharding_the_student_is_refused_before_anything_is_read(settings, shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "processes", lambda: parallel.Processes(count=2, sharded=True))
+    with pytest.raises(TrainingError, match="launch it with --multi_gpu, without FSDP"):
+        fit_student(settings(), {"teacher": [shard]}, tmp_path / "work", tmp_path / "out", 0)
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_shard_cut_in_half_is_named(settings, shard, tmp_path):
