@@ -1,4 +1,7 @@
-"""Command line: `python -m export run|plain|peer|label`. Results go to files, progress to standard error."""
+"""Command line: `python -m export run|plain|peer|label|verify|compare`.
+
+The first four write files and tell their progress on standard error; the other two report on standard output.
+"""
 
 import argparse
 import datetime
@@ -18,14 +21,20 @@ from .label import label_run
 from .peers import write_peer
 from .pipeline import VARIANTS
 from .plain import export_plain
+from .verification.command import CHECKS, add_commands, check
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped."""
+    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped.
+
+    `verify` and `compare`: as `verification.command.check` says.
+    """
     arguments = _parser().parse_args(argv)
     labels = arguments.command == "label"
     left = "the same command goes on from the last whole shard" if labels else "nothing was written"
     try:
+        if arguments.command in CHECKS:
+            return check(arguments)
         if arguments.command == "run":
             variants = tuple(arguments.variants.split(","))
             export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants)
@@ -72,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
         )
+    add_commands(commands)
     return parser
 
 
