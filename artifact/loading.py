@@ -59,7 +59,7 @@ def check_variant_bytes(folder: Path, variant: Variant) -> None:
     path = folder / variant.file
     size = _size(path)
     if size != variant.size_bytes:
-        raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}")
+        raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}: copy the artifact again")
     _check_hash(path, variant.sha256)
 
 
@@ -137,4 +137,7 @@ def _size(path: Path) -> int:
 def _check_hash(path: Path, expected: str) -> None:
     found = sha256_of(path)
     if found != expected:
-        raise ArtifactError(path, f"expected sha256 {expected}, found {found}: the file was changed or cut short")
+        raise ArtifactError(
+            path,
+            f"expected sha256 {expected}, found {found}: the file was changed or cut short, copy the artifact again",
+        )

@@ -73,7 +73,7 @@ def check_operators_known(path: Path, model: ModelProto) -> Finding:
         )
     counts = {name: sum(DOMAINS[node.domain] == name for node in nodes) for name in dict.fromkeys(DOMAINS.values())}
     told = " and ".join(f"{count} of {name}" for name, count in counts.items())
-    return Finding(f"operators: {told}", {"operators": counts})
+    return Finding(told, {"operators": counts})
 
 
 def check_signature(path: Path, model: ModelProto) -> Finding:
