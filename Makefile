@@ -6,6 +6,7 @@
 #   make label      RUN's teacher labels in the engine that is fastest here; then `make train` goes on
 #   make reproduce  the scaled-down paper into runs/reproduce and docs/reproduction.md; hours, goes on where it stopped
 #   make export     RUN's student as an artifact into ARTIFACT
+#   make verify     every check of the finished artifact ARTIFACT, docs/verification.md; fails if one does
 #   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
 #   make bench      side by side with infinity-emb on the same weights; `make peer` installs that peer once
 #   make loadtest   the latency objective against the running service
@@ -31,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train label reproduce export evaluate bench peer loadtest lock clean
+.PHONY: help serve test lint train label reproduce export verify evaluate bench peer loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -83,6 +84,9 @@ reproduce: .venv/.has-export
 
 export: .venv/.has-export
 	$(BIN)/python -m export run $(RUN) $(ARTIFACT) --data $(DATA) --variants $(VARIANTS)
+
+verify: .venv/.has-export
+	$(BIN)/python -m export verify $(ARTIFACT)
 
 evaluate: .venv/.has-training
 	$(BIN)/python -m training evaluate --config $(CONFIG) --data $(DATA) --run $(RUN) --url $(URL)

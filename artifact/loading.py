@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from .errors import ArtifactError
-from .manifest import SCHEMA_VERSION, Manifest, derive_version
+from .manifest import SCHEMA_VERSION, Manifest, TokenizerFile, Variant, derive_version
+from .self_contained import check_self_contained
 from .tokenisation import PairTokenizer
 
 MANIFEST_FILE = "manifest.json"
@@ -36,29 +37,58 @@ class Artifact:
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """Loads and verifies an artifact: schema, version, hashes and sizes, tokenizer against model.
+    """Loads and verifies an artifact: schema, version, hashes and sizes, no external data, tokenizer against model.
 
     Raises:
         ArtifactError: naming the file and what was expected of it.
     """
     manifest = read_manifest(folder)
     for variant in manifest.variants:
-        path = folder / variant.file
-        size = _size(path)
-        if size != variant.size_bytes:
-            raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}")
-        _check_hash(path, variant.sha256)
-    tokenizer_path = folder / manifest.tokenizer.file
-    _size(tokenizer_path)
-    _check_hash(tokenizer_path, manifest.tokenizer.sha256)
-    tokenizer = PairTokenizer(tokenizer_path, manifest.template)
+        check_variant_bytes(folder, variant)
+        check_self_contained(folder / variant.file)
+    check_tokenizer_bytes(folder, manifest.tokenizer)
+    return Artifact(folder, manifest, open_tokenizer(folder, manifest))
+
+
+def check_variant_bytes(folder: Path, variant: Variant) -> None:
+    """Compares a variant's file with its size and hash.
+
+    Raises:
+        ArtifactError: it differs, or is not there.
+    """
+    path = folder / variant.file
+    size = _size(path)
+    if size != variant.size_bytes:
+        raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}: copy the artifact again")
+    _check_hash(path, variant.sha256)
+
+
+def check_tokenizer_bytes(folder: Path, tokenizer: TokenizerFile) -> None:
+    """Compares the tokenizer's file with its hash.
+
+    Raises:
+        ArtifactError: it differs, or is not there.
+    """
+    path = folder / tokenizer.file
+    _size(path)
+    _check_hash(path, tokenizer.sha256)
+
+
+def open_tokenizer(folder: Path, manifest: Manifest) -> PairTokenizer:
+    """The artifact's tokenizer, its file taken as it is.
+
+    Raises:
+        ArtifactError: it cannot be read, lacks a special token, or has more tokens than the model has embeddings.
+    """
+    path = folder / manifest.tokenizer.file
+    tokenizer = PairTokenizer(path, manifest.template)
     if tokenizer.vocab_size > manifest.tokenizer.vocab_size:
         raise ArtifactError(
-            tokenizer_path,
+            path,
             f"expected at most {manifest.tokenizer.vocab_size} tokens, the rows of the model's embedding table, "
             f"found {tokenizer.vocab_size}: tokenizer and model do not belong together",
         )
-    return Artifact(folder, manifest, tokenizer)
+    return tokenizer
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -107,4 +137,7 @@ def _size(path: Path) -> int:
 def _check_hash(path: Path, expected: str) -> None:
     found = sha256_of(path)
     if found != expected:
-        raise ArtifactError(path, f"expected sha256 {expected}, found {found}: the file was changed or cut short")
+        raise ArtifactError(
+            path,
+            f"expected sha256 {expected}, found {found}: the file was changed or cut short, copy the artifact again",
+        )

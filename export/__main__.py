@@ -1,4 +1,4 @@
-"""Command line: `python -m export run|plain|peer|label|profile|speed`. Progress goes to standard error."""
+"""Command line: `python -m export COMMAND`. Progress goes to standard error, reports to standard output."""
 
 import argparse
 import datetime
@@ -23,14 +23,20 @@ from .plain import export_plain
 from .profile import profile
 from .progress import Progress
 from .speed import PAIRS, measure_speed
+from .verification.command import CHECKS, add_commands, check
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped."""
+    """Runs one command; 0 when it wrote what it was asked for, 1 when it refused, 130 when it was stopped.
+
+    `verify` and `compare`: as `verification.command.check` says.
+    """
     arguments = _parser().parse_args(argv)
     labels = arguments.command == "label"
     left = "the same command goes on from the last whole shard" if labels else "nothing was written"
     try:
+        if arguments.command in CHECKS:
+            return check(arguments)
         if arguments.command == "run":
             variants = tuple(arguments.variants.split(","))
             export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants, arguments.attention)
@@ -100,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
         )
+    add_commands(commands)
     return parser
 
 

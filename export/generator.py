@@ -22,18 +22,24 @@ BRANDS = ("Voltaro", "Fjordhaus", "Stridewell", "Lumira", "Molino", "Kestrel & C
 COLORS = ("black", "white", "navy blue", "rose gold", "green", "multicolor")
 
 
-def made_up_pairs(count: int, seed: int = 0) -> list[Pair]:
-    """`count` pairs of short queries and titles of 3 to 40 words; about one product in three fits its query."""
+def made_up_pairs(count: int, seed: int = 0, products: int = 1) -> list[Pair]:
+    """`count` pairs of short queries and titles of 3 to 40 words; about one product in three fits its query.
+
+    Each query stands with `products` of them, one after another.
+    """
     random = default_rng(seed)
 
     def pick(words: tuple[str, ...], n: int) -> list[str]:
         return [words[i] for i in random.choice(len(words), size=n, replace=n > len(words))]
 
     pairs: list[Pair] = []
-    for _ in range(count):
-        wanted = pick(KINDS, 1)[0]
+    query = wanted = ""
+    for i in range(count):
+        if i % products == 0:
+            wanted = pick(KINDS, 1)[0]
         kind = wanted if random.random() < 0.35 else pick(KINDS, 1)[0]
-        query = " ".join([*pick(QUALITIES, int(random.integers(0, 3))), wanted])
+        if i % products == 0:
+            query = " ".join([*pick(QUALITIES, int(random.integers(0, 3))), wanted])
         words = [*pick(QUALITIES, int(random.integers(1, 6))), kind]
         while random.random() < 0.45:
             words += ["with", *pick(QUALITIES, 3), *pick(KINDS, 1), f"{random.integers(1, 900)} cm"]

@@ -1,7 +1,7 @@
 """The checks that stop an export: operators, agreement with torch, independence of neighbours."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ TOLERANCE = 1e-4
 """Largest difference of two logits that must be the same."""
 
 BATCH = 1000
+LARGEST_GROUP = 32
 TORCH_BATCH = 32
 
 
@@ -30,11 +31,12 @@ class Independence:
     micro_batches: float
     one_batch: float
     beside_longest: float
+    random_neighbours: float
 
     @property
     def worst(self) -> float:
-        """The largest of the three."""
-        return max(self.micro_batches, self.one_batch, self.beside_longest)
+        """The largest of them; NaN if one is."""
+        return float(np.max((self.micro_batches, self.one_batch, self.beside_longest, self.random_neighbours)))
 
 
 def check_operators(
@@ -106,8 +108,11 @@ def check_against_torch(checkpoint: Checkpoint, run: Run, pairs: EncodedPairs) -
     return worst
 
 
-def check_independence(run: Run, pairs: EncodedPairs, variant: str) -> Independence:
-    """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, and beside the longest of all.
+def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 0) -> Independence:
+    """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, beside the longest and others.
+
+    Args:
+        seed: of the random neighbours, 1 to 31 of them.
 
     Raises:
         ExportError: a logit moves by more than 1e-4.
@@ -119,16 +124,30 @@ def check_independence(run: Run, pairs: EncodedPairs, variant: str) -> Independe
     micro = pairs.logits(run)
     together = pairs.logits(run, [rows])
     beside = np.array([run(pairs.feeds((row, longest)))[0] for row in rows])
+    mixed = pairs.logits(run, _random_groups(rows, seed))
     found = Independence(
-        len(rows), _worst(micro[rows], alone[rows]), _worst(together[rows], alone[rows]), _worst(beside, alone[rows])
+        len(rows),
+        _worst(micro[rows], alone[rows]),
+        _worst(together[rows], alone[rows]),
+        _worst(beside, alone[rows]),
+        _worst(mixed[rows], alone[rows]),
     )
     if not found.worst <= TOLERANCE:
         raise ExportError(
             f"{variant}: a pair's logit moves by {found.worst:.2g} with what it is batched with "
             f"(micro-batches {found.micro_batches:.2g}, one batch of {found.pairs} {found.one_batch:.2g}, beside the "
-            f"longest {found.beside_longest:.2g}); at most {TOLERANCE:g} is allowed"
+            f"longest {found.beside_longest:.2g}, random neighbours {found.random_neighbours:.2g}); "
+            f"at most {TOLERANCE:g} is allowed"
         )
     return found
+
+
+def _random_groups(rows: Sequence[int], seed: int) -> list[NDArray[np.int64]]:
+    """The rows in random order, cut into groups of 2 to `LARGEST_GROUP`; the last holds what is left."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(rows)
+    ends = np.cumsum(random.integers(2, LARGEST_GROUP + 1, size=len(rows)))
+    return np.split(order, ends[ends < len(rows)])
 
 
 def _worst(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:

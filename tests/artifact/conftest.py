@@ -1,4 +1,4 @@
-"""A small tokenizer and an artifact folder whose variant is any bytes: artifact never looks inside."""
+"""A small tokenizer and an artifact folder whose variant is any bytes: artifact looks there for external data alone."""
 
 from pathlib import Path
 from typing import Any

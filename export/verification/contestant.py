@@ -1,0 +1,98 @@
+"""One side of a comparison: an artifact, one of its variants, and that variant's scores and times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Artifact, ArtifactError, InputTemplate, Metric, Variant, load_artifact
+from training.evaluation.auc import auc
+from training.evaluation.calibration import expected_calibration_error
+from training.evaluation.ranking import ndcg
+
+from ..errors import ExportError
+from ..runtime import EncodedPairs, Feeds, Pair, Run, logits_of, open_session
+from .pairs import rows_by_query
+
+RELEVANT = 0.5
+DEPTH = 10
+SERVED_FIRST = ("int8", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A variant that is loaded and verified."""
+
+    artifact: Artifact
+    variant: Variant
+    run: Run
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the manifest says was measured of the variant."""
+        return tuple(metric for metric in self.artifact.manifest.evaluation if metric.variant == self.variant.name)
+
+    def logits(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """Shape (n,)."""
+        return EncodedPairs(self.artifact.tokenizer, pairs).logits(self.run)
+
+    def scores(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrated, in [0, 1]."""
+        return self.artifact.manifest.calibration.scores(logits)
+
+    def feeds(self, pairs: Sequence[Pair]) -> list[Feeds]:
+        """The pairs as the micro-batches that it would score."""
+        encoded = EncodedPairs(self.artifact.tokenizer, pairs)
+        return [encoded.feeds(rows) for rows in encoded.micro_batches()]
+
+    def judged(self, pairs: Sequence[Pair], targets: Sequence[float]) -> dict[str, float]:
+        """nDCG@10 with the targets as gains, AUC of targets from 0.5 on, and ECE; without those that have no value."""
+        logits, wanted = self.logits(pairs), np.array(targets)
+        gains = [ndcg(logits[rows], wanted[rows], DEPTH) for rows in rows_by_query(pairs) if np.ptp(wanted[rows]) > 0]
+        found = {
+            f"nDCG@{DEPTH}": float(np.mean(gains)) if gains else float("nan"),
+            f"AUC of targets >= {RELEVANT:g}": auc(logits[wanted >= RELEVANT], logits[wanted < RELEVANT]),
+            "ECE": expected_calibration_error(self.scores(logits), wanted),
+        }
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def read_contestant(text: str) -> Contestant:
+    """Loads FOLDER, with the variant that the service would take on a CPU, or FOLDER:VARIANT.
+
+    Raises:
+        ArtifactError: the artifact is refused, or lacks the variant.
+        ExportError: the variant does not run here.
+    """
+    folder, _, name = (text, "", "") if Path(text).is_dir() else text.rpartition(":")
+    if not folder:
+        folder, name = text, ""
+    artifact = load_artifact(Path(folder))
+    variant = _named(artifact, name) if name else _served(artifact)
+    if variant.device != "cpu":
+        raise ExportError(f"{folder}: {variant.name} needs a GPU; compare variants of the CPU")
+    return Contestant(artifact, variant, logits_of(open_session((artifact.folder / variant.file).read_bytes())))
+
+
+def describe(template: InputTemplate) -> str:
+    """A template in one line."""
+    fields = ", ".join(f"{field.name} {field.max_tokens}" for field in template.fields)
+    return f"query {template.max_query_tokens}, {fields}; {template.max_tokens} tokens in all"
+
+
+def _named(artifact: Artifact, name: str) -> Variant:
+    variant = artifact.manifest.variant(name)
+    if variant is None:
+        present = ", ".join(each.name for each in artifact.manifest.variants)
+        raise ArtifactError(artifact.folder, f"expected a variant {name!r}; it has {present}")
+    return variant
+
+
+def _served(artifact: Artifact) -> Variant:
+    for precision in SERVED_FIRST:
+        for variant in artifact.manifest.variants:
+            if (variant.device, variant.precision) == ("cpu", precision):
+                return variant
+    raise ExportError(f"{artifact.folder}: expected a variant of the CPU, found none: the others need a GPU")
