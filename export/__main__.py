@@ -1,4 +1,4 @@
-"""Command line: `python -m export run|plain|peer|label`. Results go to files, progress to standard error."""
+"""Command line: `python -m export run|from-hf|plain|peer|label`. Results go to files, progress to standard error."""
 
 import argparse
 import datetime
@@ -13,6 +13,7 @@ from training.errors import TrainingError
 from training.pretrained import resolve
 
 from .errors import ExportError
+from .from_hf import HubExport, export_from_hf
 from .from_run import export_run
 from .label import label_run
 from .peers import write_peer
@@ -33,10 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
         elif labels:
             label_run(arguments.run, arguments.data)
+        elif arguments.command == "from-hf":
+            export_from_hf(_hub_export(arguments), arguments.out)
         else:
-            today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
-            export_plain(Path(resolve(arguments.checkpoint)), arguments.out, arguments.name, today, variants=variants)
+            export_plain(
+                Path(resolve(arguments.checkpoint)), arguments.out, arguments.name, _today(), variants=variants
+            )
     except (ExportError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
@@ -47,6 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nexport: stopped; {left}", file=sys.stderr)
         return 130
     return 0
+
+
+def _hub_export(arguments: argparse.Namespace) -> HubExport:
+    return HubExport(
+        model=arguments.checkpoint,
+        name=arguments.name,
+        created=_today(),
+        template=arguments.template,
+        fields=arguments.fields,
+        max_tokens=arguments.max_tokens,
+        max_query_tokens=arguments.max_query_tokens,
+        gains=arguments.gains,
+        calibration=arguments.calibration,
+        variants=tuple(arguments.variants.split(",")),
+    )
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _gains(text: str) -> tuple[float, ...]:
+    return tuple(float(each) for each in text.split(","))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,8 +94,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in (plain, peer):
         command.add_argument("checkpoint", help="folder of a BERT encoder or cross-encoder, or all-MiniLM-L6-v2")
         command.add_argument("out", type=Path, help="folder to write")
-    plain.add_argument("--name", required=True, help="name of the model in the manifest")
-    for command in (run, plain):
+    hub = commands.add_parser("from-hf", help="any cross-encoder that transformers loads, see docs/export.md")
+    hub.add_argument("checkpoint", metavar="FOLDER_OR_ID", help="folder of a sequence classifier, or its id on the hub")
+    hub.add_argument("out", type=Path, help="folder to write")
+    hub.add_argument("--template", type=Path, help="input template, .json or .toml (default: the title alone)")
+    hub.add_argument("--fields", help="in place of a template, such as title:64,brand:8")
+    hub.add_argument("--max-tokens", type=int, help="of a pair, in place of a template (default: at most 128)")
+    hub.add_argument("--max-query-tokens", type=int, help="in place of a template (default: at most 32)")
+    hub.add_argument("--gains", type=_gains, help="what each output is worth, 0 to 1, such as 0,0.1,0.5,1")
+    hub.add_argument("--calibration", type=Path, help="JSONL of your own pairs for int8 (default: made-up pairs)")
+    for command in (plain, hub):
+        command.add_argument("--name", required=True, help="name of the model in the manifest")
+    for command in (run, plain, hub):
         command.add_argument(
             "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
         )

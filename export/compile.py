@@ -8,11 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from .attention import SPELLINGS, Spelling
-from .bert import build_bert
 from .checkpoint import Checkpoint
 from .errors import ExportError
 from .graph import Arithmetic, Float32, serialise
-from .parity import Precision, check_against_torch, check_operators
+from .parity import Precision, check_against_torch
 from .quantise import Int8
 from .ranges import METHODS, measure
 from .runtime import EncodedPairs, Feeds, Run, logits_of, open_session, optimised_operators
@@ -91,8 +90,7 @@ def compile_int8(
         choice_pairs: the method with the smallest logit error on these is taken.
         spelling: of the attention. None: the faster one here.
     """
-    weights, shape = checkpoint.weights(), checkpoint.shape
-    exposed, taps = build_bert(weights, shape, Float32(), expose_taps=True)
+    exposed, taps = checkpoint.build(Float32(), expose_taps=True)
     histograms = measure(open_session(serialise(exposed)), taps, range_pairs)
     say(f"measured {len(taps)} activation ranges on {len(range_pairs)} pairs")
     expected = choice_pairs.logits(fp32.run)
@@ -100,7 +98,7 @@ def compile_int8(
     arithmetics: dict[str, Int8] = {}
     for name, cover in METHODS.items():
         arithmetics[name] = Int8({tag: cover(histogram) for tag, histogram in histograms.items()})
-        model = serialise(build_bert(weights, shape, arithmetics[name])[0])
+        model = serialise(checkpoint.build(arithmetics[name])[0])
         found = choice_pairs.logits(logits_of(open_session(model)))
         errors[name] = float(np.sqrt(np.mean((found - expected) ** 2)))
     choice = RangeChoice(min(errors, key=lambda name: errors[name]), errors)
@@ -133,9 +131,9 @@ def _fastest(
 ) -> Compiled:
     """The graph in the spelling that is asked for, or the faster one here, its operators checked."""
     tried: dict[Spelling, Compiled] = {}
-    for each in SPELLINGS if spelling is None else (spelling,):
-        model = serialise(build_bert(checkpoint.weights(), checkpoint.shape, arithmetic, each)[0])
-        check_operators(optimised_operators(model), checkpoint.shape.layers, precision, each)
+    for each in checkpoint.spellings if spelling is None else (spelling,):
+        model = serialise(checkpoint.build(arithmetic, each)[0])
+        checkpoint.check_operators(optimised_operators(model), precision, each)
         tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each})
     if len(tried) == 1:
         return next(iter(tried.values()))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .graph import Floats
 from .quantise import ActivationRange
-from .runtime import EncodedPairs
+from .runtime import EncodedPairs, read_by
 
 BINS = 4096
 SHRINKS = np.linspace(1.0, 0.3, 36)
@@ -101,7 +101,7 @@ def _passes(session: ort.InferenceSession, taps: Mapping[str, str], pairs: Encod
     for rows in pairs.micro_batches():
         feeds = pairs.feeds(rows)
         real = feeds["attention_mask"].reshape(-1).astype(bool)
-        outputs: list[Floats] = session.run(list(taps.values()), feeds)
+        outputs: list[Floats] = session.run(list(taps.values()), read_by(session, feeds))
         yield {
             tag: output[real] if len(output) == len(real) else output for tag, output in zip(taps, outputs, strict=True)
         }
