@@ -135,8 +135,8 @@ def load_checkpoint(
     if not tokenizer_path.is_file():
         raise ExportError(f"{tokenizer_path}: expected a Hugging Face checkpoint folder with this file; found none")
     weights_path, found = read_weights(folder)
-    found = {_full_name(name, family): value for name, value in found.items()}
     headless = not any(name.startswith("classifier.") for name in found)
+    found = {_full_name(name, family.encoder if headless else ""): value for name, value in found.items()}
     if headless and not (seed_head and family.model_type == "bert"):
         raise ExportError(f"{weights_path}: expected a classifier head, found a bare encoder: it scores no pairs")
     model = _empty_model(folder / CONFIG_FILE, raw, family, headless)
@@ -230,11 +230,11 @@ def _load(model: Any, found: Mapping[str, torch.Tensor], path: Path, seeded: tup
             raise ExportError(f"{path}: {name} holds NaN or infinity: the training run went wrong, do not use it")
 
 
-def _full_name(name: str, family: Family) -> str:
-    """A bare encoder's weights lack the prefix that the classifier's state dict has."""
+def _full_name(name: str, encoder: str) -> str:
+    """A weight's name as the classifier's state dict has it; a bare encoder's lack the prefix `encoder`."""
     for old, new in OLD_NAMES.items():
         name = name.replace(old, new)
-    return f"{family.encoder}{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+    return f"{encoder}{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
 def _seed_head(model: Any) -> None:

@@ -2,8 +2,8 @@
 
 The tracing exporter gives the float graph. It is written again node by node; what changes are the products of token
 states with constant weights, which the arithmetic computes, and the word embeddings, which it stores. The head, two
-products of one row a pair, stays float. Products of constants alone (DeBERTa's relative positions) stay as they are:
-ONNX Runtime computes them once, when it loads the graph.
+products of one row a pair, stays float. So do products that no token goes into (DeBERTa's relative positions): where
+not even the length does, ONNX Runtime computes them once, when it loads the graph.
 """
 
 import io
@@ -78,7 +78,7 @@ def trace(model: Any, shape: BertShape) -> Traced:
         problem = str(error).strip().partition("\n")[0]
         raise ExportError(f"torch {torch.__version__} cannot trace {type(model).__name__}: {problem}") from error
     constants = _constants(graph)
-    live = _depending_on_inputs(graph, constants)
+    live = _depending_on_inputs(graph)
     readers: dict[str, list[int]] = {}
     for i, node in enumerate(graph.node):
         for name in node.input:
@@ -189,10 +189,11 @@ def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _depending_on_inputs(graph: onnx.GraphProto, constants: dict[str, NDArray[Any]]) -> set[str]:
-    live = {each.name for each in graph.input} - constants.keys()
+def _depending_on_inputs(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that hold something of the inputs' values, not of their shapes alone."""
+    live = {each.name for each in graph.input}
     for node in graph.node:
-        if not live.isdisjoint(node.input):
+        if node.op_type != "Shape" and not live.isdisjoint(node.input):
             live.update(node.output)
     return live
 
