@@ -10,6 +10,7 @@ from huggingface_hub import snapshot_download
 from artifact import InputTemplate, Manifest, PairFormat
 from training.pretrained import resolve
 
+from .attention import Spelling
 from .checkpoint import Checkpoint, load_checkpoint, read_config
 from .compile import Say, check_pairs_suffice
 from .errors import ExportError
@@ -40,6 +41,7 @@ class HubExport:
     | `gains` | of the model's outputs, see head.py. None: evenly spaced |
     | `calibration` | JSONL of pairs to measure int8 ranges on. None: made-up pairs |
     | `variants` | which files go into the artifact |
+    | `attention` | its spelling, see attention.py. None: the faster one here, which noise may choose: other bytes |
     """
 
     model: str
@@ -52,6 +54,7 @@ class HubExport:
     gains: tuple[float, ...] | None = None
     calibration: Path | None = None
     variants: Sequence[str] = VARIANTS
+    attention: Spelling | None = "fused"
 
 
 def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manifest:
@@ -75,6 +78,7 @@ def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manife
             calibration_pairs=pairs,
             calibration_data="made-up pairs" if plan.calibration is None else plan.calibration.name,
             variants=plan.variants,
+            attention=None if checkpoint.family.traced else plan.attention,
         )
         return export_student(student, out, say)
 
@@ -91,6 +95,8 @@ def _load(
     form = tokenizer.pair_format
     joined = " ".join((*form.before, "query", *form.between, "product", *form.after))
     say(f"{family.model_type}: reads {joined}, token types {'told' if checkpoint.shape.token_types else 'not told'}")
+    if family.traced:
+        say(f"no graph of ours for {family.model_type}: transformers' code is traced, and its products quantised")
     if checkpoint.outputs:
         say(f"outputs made one logit by their gains: {checkpoint.outputs}")
     return checkpoint, form
