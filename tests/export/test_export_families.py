@@ -40,9 +40,9 @@ def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return parent / "tiny"
 
 
-def truth(folder: Path, max_tokens: int) -> np.ndarray:
+def truth(folder: Path, max_tokens: int, **options: object) -> np.ndarray:
     """What transformers' own tokenizer and model give, shape (n,)."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     queries, texts = zip(*PAIRS, strict=True)
     encoded = tokenizer(
@@ -97,3 +97,30 @@ def test_a_logit_does_not_depend_on_its_batch_mates(exported: Path, variant: str
     alone = pairs.logits(run, [[row] for row in range(len(pairs))])
     np.testing.assert_allclose(pairs.logits(run, [range(len(pairs))]), alone, atol=1e-4)
     np.testing.assert_allclose(pairs.logits(run), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "inputs"),
+    [
+        ("bert", {"hidden_act": "relu"}, 3),
+        ("bert", {"hidden_act": "gelu_new"}, 3),
+        ("bert", {"type_vocab_size": 1}, 2),
+        ("distilbert", {"activation": "relu"}, 2),
+        ("electra", {"embedding_size": 32, "hidden_act": "relu"}, 3),
+        ("modernbert", {"classifier_pooling": "cls"}, 2),
+        ("deberta-v2", {"type_vocab_size": 2, "position_biased_input": True, "conv_kernel_size": 3}, 3),
+    ],
+)
+def test_what_varies_within_a_family_is_followed(
+    family: str, changes: dict[str, object], inputs: int, tmp_path: Path
+) -> None:
+    folder = CASES[family].write(tmp_path / "checkpoint", **changes)
+    plan = HubExport(
+        str(folder), "tiny", "2026-01-01", max_query_tokens=45, calibration=write_pairs(tmp_path / "pairs.jsonl", 64)
+    )
+    manifest = export_from_hf(plan, tmp_path / "a", silent)
+    names = ["input_ids", "attention_mask", "token_type_ids"][:inputs]
+    expected = truth(folder, manifest.template.max_tokens, model_input_names=names)
+    np.testing.assert_allclose(found(tmp_path / "a", "cpu-fp32"), expected, atol=1e-4)
+    session = open_session((tmp_path / "a" / "cpu-int8.onnx").read_bytes())
+    assert len(session.get_inputs()) == inputs
