@@ -73,7 +73,10 @@ def _today() -> str:
 
 
 def _gains(text: str) -> tuple[float, ...]:
-    return tuple(float(each) for each in text.split(","))
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0,0.5,1, got {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -33,6 +33,9 @@ LARGEST_BYTES = 2_000_000_000
 SINGLE_LABEL_TYPES = (None, "single_label_classification")
 """`problem_type` of models whose outputs exclude each other."""
 
+GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How transformers' names of generating models end."""
+
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 """As the first BERT checkpoints have them."""
 
@@ -144,7 +147,7 @@ def load_checkpoint(
     if headless:
         _seed_head(model)
         say(f"WARNING: {folder} has no classifier head; a RANDOM one was seeded: good for speed, not for scores")
-    _load(model, found, weights_path, ("classifier.",) if headless else ())
+    _load(model, found, weights_path, family, seeded=headless)
     types = token_types and family.reads_token_types(model.config)
     shape = replace(family.shape(model.config), token_types=types, gains=gains)
     return Checkpoint(folder, model, family, shape, tokenizer_path, headless)
@@ -172,9 +175,12 @@ def read_config(folder: Path) -> tuple[Family, dict[str, Any]]:
             f"{path}: expected model_type out of {', '.join(FAMILIES)}, found {model_type!r}: "
             "export knows no other sequence classifiers"
         )
-    architecture = next(iter(raw.get("architectures") or [family.classifier]))
-    if str(architecture).endswith(("ForCausalLM", "ForConditionalGeneration")):
-        raise ExportError(f"{path}: expected {family.classifier}, found {architecture}: it generates text, not scores")
+    architectures = raw.get("architectures")
+    if isinstance(architectures, list) and any(str(each).endswith(GENERATING) for each in architectures):
+        raise ExportError(f"{path}: expected {family.classifier}, found {architectures[0]}: it writes text, no scores")
+    own_code = raw.get("auto_map")
+    if isinstance(own_code, dict) and "AutoModelForSequenceClassification" in own_code:
+        raise ExportError(f"{path}: the model brings code of its own, {own_code['AutoModelForSequenceClassification']}")
     for key, (allowed, why) in family.supported.items():
         if (value := raw.get(key, allowed[0])) not in allowed:
             expected = " or ".join(repr(each) for each in allowed)
@@ -199,6 +205,7 @@ def _empty_model(path: Path, raw: dict[str, Any], family: Family, headless: bool
     try:
         classifier = getattr(transformers, family.classifier)
         config = classifier.config_class.from_dict({**raw, **one})
+        family.max_positions(config)
         with torch.device("meta"):
             model = classifier(config)
         size = 4 * sum(weight.numel() for weight in model.parameters())
@@ -211,14 +218,15 @@ def _empty_model(path: Path, raw: dict[str, Any], family: Family, headless: bool
     return model
 
 
-def _load(model: Any, found: Mapping[str, torch.Tensor], path: Path, seeded: tuple[str, ...]) -> None:
-    """Loads weights by name; all of them, but for those that were seeded."""
+def _load(model: Any, found: Mapping[str, torch.Tensor], path: Path, family: Family, seeded: bool) -> None:
+    """Loads weights by name: all of them, but for a seeded head; a pooler that the class does not have is left out."""
     try:
         missing, unexpected = model.load_state_dict(found, strict=False)
     except RuntimeError as error:
         raise ExportError(f"{path}: its shapes disagree with config.json: {error}") from error
-    missing = [name for name in missing if not (seeded and name.startswith(seeded))]
-    unexpected = [name for name in unexpected if not name.endswith("position_ids")]
+    missing = [name for name in missing if not (seeded and name.startswith("classifier."))]
+    pooler = f"{family.encoder}pooler."
+    unexpected = [name for name in unexpected if not name.endswith("position_ids") and not name.startswith(pooler)]
     if missing or unexpected:
         raise ExportError(
             f"{path}: expected the weights of {type(model).__name__}; "

@@ -49,7 +49,7 @@ def template_of(
     Raises:
         ExportError: naming what cannot be.
     """
-    max_tokens = max_tokens or min(MAX_TOKENS, max_positions)
+    max_tokens = min(MAX_TOKENS, max_positions) if max_tokens is None else max_tokens
     room = max_tokens - pair_format.special_tokens
     if room < 2:
         raise ExportError(f"{max_tokens} tokens leave no room for a query and a product")
@@ -59,7 +59,7 @@ def template_of(
         listed.append({"name": name, "max_tokens": limit or room - 1})
     contents = {
         "fields": listed,
-        "max_query_tokens": max_query_tokens or min(MAX_QUERY_TOKENS, room // 2),
+        "max_query_tokens": min(MAX_QUERY_TOKENS, room // 2) if max_query_tokens is None else max_query_tokens,
         "max_tokens": max_tokens,
     }
     return _template(contents, pair_format, "the template")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from artifact import PairFormat, load_artifact
 from export import ExportError, HubExport, export_from_hf
 from export.__main__ import main
+from export.checkpoint import load_checkpoint
 from export.model_tokenizer import read_tokenizer
 from export.pairs_file import read_pairs
 from export.template_file import read_template, template_of
@@ -135,6 +136,12 @@ def pad_elsewhere(folder: Path) -> None:
     [
         (break_config(model_type="t5"), "expected model_type out of bert, .*, found 't5'"),
         (break_config(model_type=["bert"]), "expected model_type out of"),
+        (break_config(architectures=["RobertaForCausalLM"]), "found RobertaForCausalLM: it writes text"),
+        (
+            break_config(auto_map={"AutoModelForSequenceClassification": "own.Model"}),
+            "brings code of its own, own.Model",
+        ),
+        (break_config(pad_token_id=None), "expected the configuration of a roberta model"),
         (break_config(hidden_act="silu"), "expected hidden_act 'gelu' or .*, found 'silu'"),
         (break_config(is_decoder=True), "expected is_decoder False"),
         (break_config(problem_type="regression", id2label={"0": "a", "1": "b"}), "problem_type 'regression'"),
@@ -209,6 +216,12 @@ def test_a_pickle_is_read_without_running_it(folder: Path) -> None:
     torch.save({"a": Path("x")}, folder / "pytorch_model.bin")
     with pytest.raises(ExportError, match=r"pytorch_model\.bin: expected a pickle that holds tensors and nothing else"):
         read_weights(folder)
+
+
+def test_a_pooler_that_nothing_reads_is_left_out(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "roberta.pooler.dense.bias": torch.zeros(32)}, folder / "model.safetensors")
+    assert load_checkpoint(folder, silent).weights().keys() >= {"bert.pooler.dense.weight", "classifier.weight"}
 
 
 def test_a_slow_tokenizers_files_are_converted(tmp_path: Path) -> None:
