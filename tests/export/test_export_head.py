@@ -74,7 +74,10 @@ def test_gains_that_make_no_logit_are_refused(outputs: int, gains: tuple[float, 
         choose_gains(outputs, gains)
 
 
-@pytest.mark.parametrize(("family", "outputs", "gains"), [("xlm-roberta", 2, None), ("bert", 4, (0.0, 0.1, 0.5, 1.0))])
+@pytest.mark.parametrize(
+    ("family", "outputs", "gains"),
+    [("xlm-roberta", 2, None), ("bert", 4, (0.0, 0.1, 0.5, 1.0)), ("modernbert", 3, None)],
+)
 def test_an_artifact_of_several_outputs_gives_one_logit(
     tmp_path: Path, family: str, outputs: int, gains: tuple[float, ...] | None
 ) -> None:
@@ -89,7 +92,7 @@ def test_an_artifact_of_several_outputs_gives_one_logit(
         del feeds["token_type_ids"]
     with torch.inference_mode():
         z = AutoModelForSequenceClassification.from_pretrained(folder)(**feeds).logits.double()
-    expected_gain = z.softmax(dim=1) @ torch.tensor(gains or (0.0, 1.0), dtype=torch.float64)
+    expected_gain = z.softmax(dim=1) @ torch.tensor(gains or np.linspace(0, 1, outputs), dtype=torch.float64)
     found = pairs.logits(logits_of(open_session(artifact.variant_path("cpu-fp32").read_bytes())), [range(10)])
     np.testing.assert_allclose(found, expected_gain.logit().numpy(), atol=1e-4)
     assert f"LABEL_{outputs - 1} 1." in (tmp_path / "a" / "MODEL_CARD.md").read_text()
