@@ -15,6 +15,7 @@ from training.pretrained import resolve
 
 from .attention import SPELLINGS
 from .errors import ExportError
+from .from_hf import HubExport, export_from_hf
 from .from_run import export_run
 from .label import label_run
 from .peers import write_peer
@@ -48,14 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(profile(arguments.artifact, arguments.variant, arguments.pairs))
         elif arguments.command == "speed":
             print(measure_speed(Path(resolve(arguments.checkpoint)), arguments.rounds, Progress()))
+        elif arguments.command == "from-hf":
+            export_from_hf(_hub_export(arguments), arguments.out)
         else:
-            today = datetime.datetime.now(datetime.UTC).date().isoformat()
             variants = tuple(arguments.variants.split(","))
             export_plain(
                 Path(resolve(arguments.checkpoint)),
                 arguments.out,
                 arguments.name,
-                today,
+                _today(),
                 variants=variants,
                 attention=arguments.attention,
             )
@@ -69,6 +71,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nexport: stopped; {left}", file=sys.stderr)
         return 130
     return 0
+
+
+def _hub_export(arguments: argparse.Namespace) -> HubExport:
+    return HubExport(
+        model=arguments.checkpoint,
+        name=arguments.name,
+        created=_today(),
+        template=arguments.template,
+        fields=arguments.fields,
+        max_tokens=arguments.max_tokens,
+        max_query_tokens=arguments.max_query_tokens,
+        gains=arguments.gains,
+        calibration=arguments.calibration,
+        variants=tuple(arguments.variants.split(",")),
+        attention=arguments.attention,
+    )
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _gains(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 0,0.5,1, got {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,8 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in (plain, peer):
         command.add_argument("checkpoint", help="folder of a BERT encoder or cross-encoder, or all-MiniLM-L6-v2")
         command.add_argument("out", type=Path, help="folder to write")
-    plain.add_argument("--name", required=True, help="name of the model in the manifest")
-    for command in (run, plain):
+    hub = commands.add_parser("from-hf", help="any cross-encoder that transformers loads, see docs/export.md")
+    hub.add_argument("checkpoint", metavar="FOLDER_OR_ID", help="folder of a sequence classifier, or its id on the hub")
+    hub.add_argument("out", type=Path, help="folder to write")
+    hub.add_argument("--template", type=Path, help="input template, .json or .toml (default: the title alone)")
+    hub.add_argument("--fields", help="in place of a template, such as title:64,brand:8")
+    hub.add_argument("--max-tokens", type=int, help="of a pair, in place of a template (default: at most 128)")
+    hub.add_argument("--max-query-tokens", type=int, help="in place of a template (default: at most 32)")
+    hub.add_argument("--gains", type=_gains, help="what each output is worth, 0 to 1, such as 0,0.1,0.5,1")
+    hub.add_argument("--calibration", type=Path, help="JSONL of your own pairs for int8 (default: made-up pairs)")
+    for command in (plain, hub):
+        command.add_argument("--name", required=True, help="name of the model in the manifest")
+    for command in (run, plain, hub):
         command.add_argument(
             "--attention", choices=SPELLINGS, help="its spelling (default: the faster one on this machine)"
         )

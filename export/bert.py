@@ -1,4 +1,6 @@
-"""The compute graph of a BERT cross-encoder with one output, written for latency on CPU.
+"""The compute graph of BERT and of the families that compute like it, with one output, written for latency on CPU.
+
+`families/` says how each of them becomes the shape and the weights that are read here.
 
 What differs from a traced graph, with the same result: 1/sqrt(d) folded into the query weights; biases of keys and
 values folded away; lengths in place of a mask; tokens of all pairs in one (n * length, width) matrix, so that biases
@@ -11,31 +13,56 @@ Softmax stays one operator: spelled as Exp, ReduceSum and Div, its sum depends o
 the bit in every batch on that processor; parity.py checks it at each export.
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx
 
 from .attention import Batch, Projections, SelfAttention, Spelling
 from .graph import MICROSOFT, Arithmetic, Floats, GraphWriter
+from .head import write_one_logit
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
 
 
+Activation = Literal["gelu", "tanh gelu", "relu", "tanh"]
+"""`gelu` is the exact one, `tanh gelu` its approximation by a hyperbolic tangent."""
+
+
 @dataclass(frozen=True, slots=True)
 class BertShape:
-    """The sizes that a graph depends on."""
+    """The sizes and variations that a graph depends on.
+
+    Attributes:
+        embedding_size: width of the embeddings; where it is not the hidden size, a product follows them.
+        activation: between the two products of a layer.
+        head_activation: between the two products of the head.
+        token_types: whether the graph reads token_type_ids.
+        gains: one for each output of the head, see head.py; empty for one output.
+    """
 
     layers: int
     hidden_size: int
     heads: int
     layer_norm_eps: float
+    embedding_size: int
+    activation: Activation = "gelu"
+    head_activation: Activation = "tanh"
+    token_types: bool = True
+    gains: tuple[float, ...] = ()
 
     @property
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.heads
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the graph reads."""
+        return INPUTS if self.token_types else INPUTS[:2]
 
 
 def build_bert(
@@ -45,10 +72,11 @@ def build_bert(
     spelling: Spelling = "fused",
     expose_taps: bool = False,
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph of transformers' BertForSequenceClassification with one output.
+    """The graph of transformers' BertForSequenceClassification, its outputs made one.
 
     Args:
-        weights: state dict of that class, float32.
+        weights: state dict of that class, float32; without token type embeddings where the shape has none, and with
+            `bert.embeddings_project` where the embeddings have a width of their own.
         spelling: of the attention.
         expose_taps: make every tap a graph output, to measure ranges.
 
@@ -59,7 +87,7 @@ def build_bert(
     graph = _BertGraph(weights, shape, arithmetic, spelling)
     graph.write()
     taps = graph.writer.taps
-    model = graph.writer.model(INPUTS, OUTPUT, tuple(dict.fromkeys(taps.values())) if expose_taps else ())
+    model = graph.writer.model(shape.inputs, OUTPUT, tuple(dict.fromkeys(taps.values())) if expose_taps else ())
     return model, taps
 
 
@@ -88,10 +116,13 @@ class _BertGraph:
         words = self._arithmetic.rows(g, "words", self._weights[prefix + "word_embeddings.weight"], INPUTS[0])
         table = self._weights[prefix + "position_embeddings.weight"]
         positions = self._arithmetic.leading_rows(g, "positions", table, length)
-        types = g.op("Gather", g.constant("types", self._weights[prefix + "token_type_embeddings.weight"]), INPUTS[2])
-        x = g.op("Add", g.op("Add", words, types), positions)
-        x = g.op("Reshape", x, g.integers(-1, self._shape.hidden_size))
-        return self._normalised(x, prefix + "LayerNorm")
+        if self._shape.token_types:
+            types = g.constant("types", self._weights[prefix + "token_type_embeddings.weight"])
+            words = g.op("Add", words, g.op("Gather", types, INPUTS[2]))
+        x = g.op("Reshape", g.op("Add", words, positions), g.integers(-1, self._shape.embedding_size))
+        x = self._normalised(x, prefix + "LayerNorm")
+        projected = self._shape.embedding_size != self._shape.hidden_size
+        return self._linear("embedded", x, "bert.embeddings_project") if projected else x
 
     def _layer(self, i: int, x: str, cls_only: bool) -> str:
         g, name = self.writer, f"bert.encoder.layer.{i}."
@@ -99,7 +130,7 @@ class _BertGraph:
         if cls_only:
             x = self._first_tokens(x)
         x = self._normalised(g.op("Add", attended, x), name + "attention.output.LayerNorm")
-        wide = g.op("Gelu", self._linear(f"{i}.attended", x, name + "intermediate.dense"), domain=MICROSOFT)
+        wide = self._activated(self._linear(f"{i}.attended", x, name + "intermediate.dense"), self._shape.activation)
         narrow = self._linear(f"{i}.wide", wide, name + "output.dense")
         return self._normalised(g.op("Add", narrow, x), name + "output.LayerNorm")
 
@@ -138,9 +169,24 @@ class _BertGraph:
     def _head(self, x: str) -> None:
         g, w = self.writer, self._weights
         pooler = [g.constant(f"pooler.{part}", w[f"bert.pooler.dense.{part}"]) for part in ("weight", "bias")]
-        pooled = g.op("Tanh", g.op("Gemm", x, *pooler, transB=1))
+        pooled = self._activated(g.op("Gemm", x, *pooler, transB=1), self._shape.head_activation)
         classifier = [g.constant(f"classifier.{part}", w[f"classifier.{part}"]) for part in ("weight", "bias")]
-        g.op("Gemm", pooled, *classifier, transB=1, output=OUTPUT)
+        if not self._shape.gains:
+            g.op("Gemm", pooled, *classifier, transB=1, output=OUTPUT)
+        else:
+            write_one_logit(g, g.op("Gemm", pooled, *classifier, transB=1), self._shape.gains, OUTPUT)
+
+    def _activated(self, tensor: str, activation: Activation) -> str:
+        g = self.writer
+        match activation:
+            case "gelu":
+                return g.op("Gelu", tensor, domain=MICROSOFT)
+            case "tanh gelu":
+                return g.op("FastGelu", tensor, domain=MICROSOFT)
+            case "relu":
+                return g.op("Relu", tensor)
+            case "tanh":
+                return g.op("Tanh", tensor)
 
     def _linear(self, tag: str, tensor: str, name: str) -> str:
         operand = self._arithmetic.operand(self.writer, tag, tensor)
@@ -150,3 +196,17 @@ class _BertGraph:
         g = self.writer
         scale, shift = (g.constant(f"{name}.{part}", self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))
         return g.op("LayerNormalization", tensor, scale, shift, axis=-1, epsilon=self._shape.layer_norm_eps)
+
+
+def unlike_bert(shape: BertShape, int8: bool) -> Counter[str]:
+    """How many operators more (or, negative, fewer) the optimised graph has than BERT's of as many layers."""
+    more: Counter[str] = Counter()
+    if shape.embedding_size != shape.hidden_size:
+        more.update({"MatMulIntegerToFloat": 1, "QuantizeLinear": 1} if int8 else {"Gemm": 1})
+    if shape.activation != "gelu":
+        more["Gelu"] -= shape.layers
+    if shape.activation == "relu" and not int8:
+        more.update({"Gemm": -shape.layers, "FusedGemm": shape.layers})
+    if shape.head_activation == "gelu":
+        more.update({"Gemm": 1, "FusedGemm": -1, "Gelu": 1})
+    return more

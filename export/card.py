@@ -57,7 +57,11 @@ def _training(m: Manifest) -> str:
         f"- Seed {lineage.seed}, {lineage.created}" + (f", code at commit {lineage.commit}" if lineage.commit else ""),
         *([f"- Wall clock: {took}"] if took else []),
     ]
-    table = _table(("data", "rows", "licence", "used as"), rows) if rows else "No data sets: the model is untrained."
+    table = (
+        _table(("data", "rows", "licence", "used as"), rows)
+        if rows
+        else "No data sets of ours: the weights are as they came."
+    )
     return "## How it was trained\n\n" + "\n".join(facts) + "\n\n" + table
 
 

@@ -8,16 +8,15 @@ import numpy as np
 import onnxruntime as ort
 
 from .attention import SPELLINGS, Spelling
-from .bert import build_bert
 from .checkpoint import Checkpoint
 from .errors import ExportError
 from .faithful import Lists
-from .graph import Arithmetic, Float32, serialise
-from .parity import Precision, check_against_torch, check_operators
+from .graph import Arithmetic, Float32, Observed, serialise
+from .parity import Precision, check_against_torch
 from .quantise import Int8, Scheme
 from .ranges import measure
 from .runtime import EncodedPairs, Feeds, Run, logits_of, open_session, optimised_operators
-from .schemes import Choice, Observed, Search
+from .schemes import Choice, Search
 from .timing import in_turn
 
 Say = Callable[[str], None]
@@ -86,14 +85,13 @@ def compile_int8(
     Raises:
         ExportError: no scheme does, or operators are not as expected.
     """
-    weights, shape = checkpoint.weights(), checkpoint.shape
     observed = Observed()
-    exposed, taps = build_bert(weights, shape, observed, expose_taps=True)
+    exposed, taps = checkpoint.build(observed, expose_taps=True)
     session = open_session(serialise(exposed))
     say(f"measuring {len(taps)} activation ranges on {len(range_pairs)} pairs")
 
     def build(scheme: Scheme) -> Run:
-        return logits_of(open_session(serialise(build_bert(weights, shape, Int8(scheme))[0])))
+        return logits_of(open_session(serialise(checkpoint.build(Int8(scheme))[0])))
 
     choice = Search(
         build, partial(measure, session, taps, range_pairs), observed.weights, fp32.run, choice_pairs, lists, say
@@ -130,9 +128,9 @@ def _fastest(
 ) -> Compiled:
     """The graph in the spelling that is asked for, or the faster one here, its operators checked."""
     tried: dict[Spelling, Compiled] = {}
-    for each in SPELLINGS if spelling is None else (spelling,):
-        model = serialise(build_bert(checkpoint.weights(), checkpoint.shape, arithmetic, each)[0])
-        check_operators(optimised_operators(model), checkpoint.shape.layers, precision, each, kept)
+    for each in checkpoint.spellings if spelling is None else (spelling,):
+        model = serialise(checkpoint.build(arithmetic, each)[0])
+        checkpoint.check_operators(optimised_operators(model), precision, each, kept)
         tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each})
     if len(tried) == 1:
         return next(iter(tried.values()))

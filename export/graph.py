@@ -53,7 +53,18 @@ class GraphWriter:
         self._nodes.append(helper.make_node("Split", [tensor], outputs, name=name, axis=axis, num_outputs=parts))
         return outputs
 
-    def model(self, inputs: Sequence[str], output: str, extra_outputs: Sequence[str] = ()) -> onnx.ModelProto:
+    def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> list[str]:
+        """Adds a node of another graph, reading other tensors, and returns the names of its outputs."""
+        name = f"{node.op_type}_{len(self._nodes)}"
+        outputs = [f"{name}_{i}" if each else "" for i, each in enumerate(node.output)]
+        copied = helper.make_node(node.op_type, inputs, outputs, name=name, domain=node.domain)
+        copied.attribute.extend(node.attribute)
+        self._nodes.append(copied)
+        return outputs
+
+    def model(
+        self, inputs: Sequence[str], output: str, extra_outputs: Sequence[str] = (), opset: int = OPSET
+    ) -> onnx.ModelProto:
         """The graph as a checked model: int64 inputs of shape (n, length), a float output of shape (n, 1)."""
         graph = helper.make_graph(
             self._nodes,
@@ -65,7 +76,7 @@ class GraphWriter:
             ],
             list(self._constants.values()),
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name=PRODUCER)
         onnx.checker.check_model(model)
         return model
@@ -111,6 +122,17 @@ class Float32:
     def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
         inputs = [operand.tensor, graph.constant(f"{name}.weight", weight.T)]
         return graph.op("Gemm", *inputs, *([] if bias is None else [graph.constant(f"{name}.bias", bias)]))
+
+
+class Observed(Float32):
+    """Float32 that keeps which matrices (outer, inner) each operand is multiplied by."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, list[Floats]] = {}
+
+    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
+        self.weights.setdefault(operand.tag, []).append(weight)
+        return super().linear(graph, name, operand, weight, bias)
 
 
 def serialise(model: onnx.ModelProto) -> bytes:

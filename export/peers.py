@@ -54,6 +54,8 @@ def write_peer(checkpoint: Path, out: Path, say: Say | None = None) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out}: expected a folder that does not exist yet, or an empty one")
     loaded = load_checkpoint(checkpoint, say)
+    if loaded.family.model_type != "bert" or loaded.outputs:
+        raise ExportError(f"{checkpoint}: expected a BERT model with one output: other servers read it alike")
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     new = out.parent / f".{out.name}.{uuid.uuid4().hex}"

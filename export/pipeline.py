@@ -48,7 +48,7 @@ class StudentExport:
 
     | field | use |
     |---|---|
-    | `checkpoint` | Hugging Face folder: config.json, model.safetensors, tokenizer.json |
+    | `checkpoint` | Hugging Face folder: config.json, model.safetensors, tokenizer.json; or one that is loaded |
     | `calibration_pairs` | unlabelled training pairs, at least 64: ranges, parity, independence, reference scores |
     | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
     | `lists` | labelled candidate lists: int8 must rank them as fp32 does. Empty: that is not asked |
@@ -58,7 +58,7 @@ class StudentExport:
     | `max_ndcg_loss` | the export is refused if int8 loses more in any metric whose name begins with nDCG |
     """
 
-    checkpoint: Path
+    checkpoint: Path | Checkpoint
     name: str
     template: InputTemplate
     lineage: Lineage
@@ -84,8 +84,8 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
     """
     say = say or Progress()
     _check_plan(plan)
-    checkpoint = load_checkpoint(plan.checkpoint, say)
-    say(f"loaded {checkpoint.shape.layers} layers, {checkpoint.shape.hidden_size} wide, from {plan.checkpoint}")
+    checkpoint = load_checkpoint(plan.checkpoint, say) if isinstance(plan.checkpoint, Path) else plan.checkpoint
+    say(f"loaded {checkpoint.shape.layers} layers, {checkpoint.shape.hidden_size} wide, from {checkpoint.folder}")
     tokenizer = _tokenizer(checkpoint, plan.template)
     golden = EncodedPairs(tokenizer, GOLDEN_PAIRS)
     checked = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:BATCH]])
@@ -124,7 +124,8 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
         "golden_pairs": with_logits(GOLDEN_PAIRS, {v.name: logits[v.name][: len(golden)].tolist() for v in written}),
         "score_histogram": score_histogram(reference, plan.calibration_data),
     }
-    notes = _notes(torch_difference, len(torch_pairs), len(checked), ranges, independence, int8_errors)
+    notes = [f"Several outputs made one logit by their gains: {checkpoint.outputs}."] if checkpoint.outputs else []
+    notes += _notes(torch_difference, len(torch_pairs), len(checked), ranges, independence, int8_errors)
     manifest = _write(out, contents, checkpoint, written, _int8_tolerance(int8_errors), notes)
     say(f"wrote {out}: {manifest.name} {manifest.version}, {', '.join(v.name for v in manifest.variants)}")
     return manifest

@@ -42,9 +42,28 @@ def export_plain(
     Raises:
         ExportError: as `export_student`.
     """
-    lineage = Lineage(
+    plan = StudentExport(
+        checkpoint=checkpoint,
+        name=name,
+        template=template,
+        lineage=untrained_lineage(checkpoint.absolute().name, created),
+        calibration_pairs=made_up_pairs(PAIRS),
+        calibration_data="made-up pairs",
+        variants=variants,
+        attention=attention,
+    )
+    return export_student(plan, out, say)
+
+
+def untrained_lineage(weights: str, created: str) -> Lineage:
+    """Of weights that we know the name of and nothing else.
+
+    Args:
+        created: YYYY-MM-DD.
+    """
+    return Lineage(
         teacher="none",
-        student_init=checkpoint.absolute().name,
+        student_init=weights,
         loss="none: weights as they came",
         seed=0,
         commit=None,
@@ -52,14 +71,3 @@ def export_plain(
         data_sets=(),
         durations_s={},
     )
-    plan = StudentExport(
-        checkpoint=checkpoint,
-        name=name,
-        template=template,
-        lineage=lineage,
-        calibration_pairs=made_up_pairs(PAIRS),
-        calibration_data="made-up pairs",
-        variants=variants,
-        attention=attention,
-    )
-    return export_student(plan, out, say)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .graph import Floats
 from .quantise import ActivationRange
-from .runtime import EncodedPairs
+from .runtime import EncodedPairs, read_by
 
 BINS = 4096
 SHRINKS = np.linspace(1.0, 0.3, 36)
@@ -155,7 +155,7 @@ def _passes(
     for rows in pairs.micro_batches():
         feeds = pairs.feeds(rows)
         real = feeds["attention_mask"].reshape(-1).astype(bool)
-        outputs: list[Floats] = session.run(list(taps.values()), feeds)
+        outputs: list[Floats] = session.run(list(taps.values()), read_by(session, feeds))
         values = {tag: out[real] if len(out) == len(real) else out for tag, out in zip(taps, outputs, strict=True)}
         yield {tag: array / divisors[tag] if tag in divisors else array for tag, array in values.items()}
 

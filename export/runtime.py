@@ -61,10 +61,15 @@ def logits_of(session: ort.InferenceSession) -> Run:
     """The session as a function from feeds to logits."""
 
     def run(feeds: Feeds) -> Floats:
-        logits: Floats = session.run([OUTPUT], feeds)[0][:, 0]
+        logits: Floats = session.run([OUTPUT], read_by(session, feeds))[0][:, 0]
         return logits
 
     return run
+
+
+def read_by(session: ort.InferenceSession, feeds: Feeds) -> Feeds:
+    """The feeds that a graph reads: token types are not known to every family."""
+    return {each.name: feeds[each.name] for each in session.get_inputs()}
 
 
 def optimised_operators(model: bytes) -> Counter[str]:

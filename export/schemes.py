@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import ExportError
 from .faithful import MAX_NDCG_LOSS, MIN_PAIRS, MIN_TAU, Faithfulness, Lists
-from .graph import Float32, Floats, GraphWriter, Operand
+from .graph import Floats
 from .quantise import Scheme
 from .ranges import METHODS, Measured
 from .runtime import EncodedPairs, Run
@@ -176,17 +176,6 @@ def smoothing(largest: Floats, weights: list[Floats]) -> Floats:
     logarithm -= (1 - SMOOTHING) * np.log(np.maximum(columns, SMALLEST))
     divisors: Floats = np.exp(logarithm - logarithm.mean()).astype(np.float32)
     return divisors
-
-
-class Observed(Float32):
-    """Float32 that keeps which matrices (outer, inner) each operand is multiplied by."""
-
-    def __init__(self) -> None:
-        self.weights: dict[str, list[Floats]] = {}
-
-    def linear(self, graph: GraphWriter, name: str, operand: Operand, weight: Floats, bias: Floats | None) -> str:
-        self.weights.setdefault(operand.tag, []).append(weight)
-        return super().linear(graph, name, operand, weight, bias)
 
 
 def _name(method: str, smoothed: bool) -> str:

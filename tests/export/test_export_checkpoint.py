@@ -32,8 +32,8 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "roberta"),
-        ("hidden_act", "relu"),
+        ("model_type", "albert"),
+        ("hidden_act", "silu"),
         ("position_embedding_type", "relative_key"),
         ("is_decoder", True),
     ],
@@ -72,7 +72,7 @@ def test_missing_and_unknown_weights_are_named(folder: Path) -> None:
         load_checkpoint(folder, silent)
 
 
-def test_more_than_one_output_is_refused(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "three", num_labels=3)
-    with pytest.raises(ExportError, match="1 output, found 3"):
+def test_outputs_that_do_not_exclude_each_other_are_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "three", num_labels=3, problem_type="multi_label_classification")
+    with pytest.raises(ExportError, match="3 outputs of problem_type 'multi_label_classification'"):
         load_checkpoint(folder, silent)

@@ -183,7 +183,7 @@ def test_labels_begun_by_torch_go_on_by_torch(run: Run, capsys: pytest.CaptureFi
 
 def test_a_teacher_that_cannot_be_exported_labels_by_torch(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     path = run.teacher / "config.json"
-    path.write_text(path.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "relu"'))
+    path.write_text(path.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "silu"'))
     assert label(run) == 0
     assert "labelling by torch, for the teacher cannot be exported" in capsys.readouterr().err
     assert json.loads((run.labelled("teacher") / ENGINE_FILE).read_text())["engine"] == TORCH

@@ -13,7 +13,6 @@ from export.checkpoint import load_checkpoint
 from export.faithful import Lists
 from export.generator import made_up_pairs
 from export.graph import Float32, serialise
-from export.parity import check_operators
 from export.quantise import Int8, Scheme
 from export.ranges import METHODS, Histogram, Measured, measure
 from export.runtime import EncodedPairs, logits_of, open_session, optimised_operators
@@ -129,10 +128,10 @@ def test_smoothed_graphs_with_operands_in_fp32_come_closer_to_fp32(
     divisors = {tag: values.astype(np.float32) for tag, values in divisors.items()}
     ranges = {tag: METHODS["min-max"](m.histogram) for tag, m in measure(session, taps, pairs, divisors).items()}
     model = serialise(build_bert(weights, shape, Int8(Scheme(ranges, divisors, kept)), spelling)[0])
-    check_operators(optimised_operators(model), shape.layers, "int8", spelling, kept)
+    checkpoint.check_operators(optimised_operators(model), "int8", spelling, kept)
     if kept:
         with pytest.raises(ExportError):
-            check_operators(optimised_operators(model), shape.layers, "int8", spelling)
+            checkpoint.check_operators(optimised_operators(model), "int8", spelling)
     expected = pairs.logits(logits_of(open_session(serialise(build_bert(weights, shape, Float32())[0]))))
     found = pairs.logits(logits_of(open_session(model)))
     assert np.sqrt(np.mean((found - expected) ** 2)) < 0.2 * expected.std()

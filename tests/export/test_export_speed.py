@@ -42,7 +42,7 @@ def test_lanes_do_all_the_work_once():
 
 def test_the_bound_counts_the_last_layer_for_cls_alone():
     width, intermediate, tokens, pairs = 384, 1536, 288, 8
-    found = products(BertShape(2, width, 12, 1e-12), intermediate, tokens, pairs)
+    found = products(BertShape(2, width, 12, 1e-12, width), intermediate, tokens, pairs)
     layer = tokens * (4 * width * width + 2 * width * intermediate)
     last = tokens * 2 * width * width + pairs * (2 * width * width + 2 * width * intermediate)
     assert sum(product.operations for product in found) == 2 * (layer + last)

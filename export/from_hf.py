@@ -1,0 +1,130 @@
+"""Exports a cross-encoder from elsewhere: a Hugging Face id or folder, with its own tokenizer and pair format."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from artifact import InputTemplate, Manifest, PairFormat
+from training.pretrained import resolve
+
+from .attention import Spelling
+from .checkpoint import Checkpoint, load_checkpoint, read_config
+from .compile import Say, check_pairs_suffice
+from .errors import ExportError
+from .generator import made_up_pairs
+from .model_tokenizer import read_tokenizer
+from .pairs_file import read_pairs
+from .pipeline import VARIANTS, StudentExport, export_student
+from .plain import PAIRS, untrained_lineage
+from .progress import Progress
+from .template_file import read_template, template_of
+from .weight_files import INDEX_FILE, PICKLE_FILE, SINGLE_FILE
+
+DOWNLOADED = ("*.json", "*.txt", "*.model", "*.safetensors")
+IN_FOLDERS = ("*/*",)
+"""Other formats of the same model, which no export reads."""
+
+
+@dataclass(frozen=True)
+class HubExport:
+    """What is exported, and how it is told to read products.
+
+    | field | use |
+    |---|---|
+    | `model` | Hugging Face id, or a folder with config.json, weights and tokenizer |
+    | `created` | date for the manifest, YYYY-MM-DD |
+    | `template` | a file, see template_file.py; then `fields` and the two limits are left out |
+    | `fields`, `max_tokens`, `max_query_tokens` | see `template_of`; all None: the title alone |
+    | `gains` | of the model's outputs, see head.py. None: evenly spaced |
+    | `calibration` | JSONL of pairs to measure int8 ranges on. None: made-up pairs |
+    | `variants` | which files go into the artifact |
+    | `attention` | its spelling, see attention.py. None: the faster one here |
+    """
+
+    model: str
+    name: str
+    created: str
+    template: Path | None = None
+    fields: str | None = None
+    max_tokens: int | None = None
+    max_query_tokens: int | None = None
+    gains: tuple[float, ...] | None = None
+    calibration: Path | None = None
+    variants: Sequence[str] = VARIANTS
+    attention: Spelling | None = None
+
+
+def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manifest:
+    """Exports a sequence classifier that transformers can load, with identity calibration and no evaluation.
+
+    Raises:
+        ExportError: as `load_checkpoint`, `read_tokenizer`, `read_pairs`, `read_template` and `export_student`.
+            `out` is as it was.
+    """
+    say = say or Progress()
+    pairs = made_up_pairs(PAIRS) if plan.calibration is None else read_pairs(plan.calibration)
+    check_pairs_suffice(len(pairs))
+    folder = _folder(plan.model, say)
+    with tempfile.TemporaryDirectory() as temporary:
+        checkpoint, form = _load(folder, Path(temporary) / "tokenizer.json", plan.gains, say)
+        student = StudentExport(
+            checkpoint=checkpoint,
+            name=plan.name,
+            template=_template(plan, form, checkpoint.max_positions),
+            lineage=untrained_lineage(_short_name(plan.model, folder), plan.created),
+            calibration_pairs=pairs,
+            calibration_data="made-up pairs" if plan.calibration is None else plan.calibration.name,
+            variants=plan.variants,
+            attention=None if checkpoint.family.traced else plan.attention,
+        )
+        return export_student(student, out, say)
+
+
+def _load(
+    folder: Path, tokenizer_path: Path, gains: Sequence[float] | None, say: Callable[[str], None]
+) -> tuple[Checkpoint, PairFormat]:
+    family, config = read_config(folder)
+    rows, pad_id = config.get("vocab_size"), config.get("pad_token_id")
+    if not isinstance(rows, int):
+        raise ExportError(f"{folder / 'config.json'}: expected vocab_size, a number, found {rows!r}")
+    tokenizer = read_tokenizer(folder, tokenizer_path, rows, pad_id if isinstance(pad_id, int) else None)
+    checkpoint = load_checkpoint(folder, say, gains, tokenizer.path, tokenizer.token_types, seed_head=False)
+    form = tokenizer.pair_format
+    joined = " ".join((*form.before, "query", *form.between, "product", *form.after))
+    say(f"{family.model_type}: reads {joined}, token types {'told' if checkpoint.shape.token_types else 'not told'}")
+    if family.traced:
+        say(f"no graph of ours for {family.model_type}: transformers' code is traced, and its products quantised")
+    if checkpoint.outputs:
+        say(f"outputs made one logit by their gains: {checkpoint.outputs}")
+    return checkpoint, form
+
+
+def _template(plan: HubExport, form: PairFormat, max_positions: int) -> InputTemplate:
+    if plan.template is None:
+        return template_of(form, max_positions, plan.fields, plan.max_tokens, plan.max_query_tokens)
+    if any(each is not None for each in (plan.fields, plan.max_tokens, plan.max_query_tokens)):
+        raise ExportError(f"{plan.template}: it says all of the template: leave the options for fields and limits out")
+    return read_template(plan.template, form)
+
+
+def _folder(model: str, say: Say) -> Path:
+    """A folder as it is, or a download of an id."""
+    found = Path(resolve(model))
+    if found.is_dir():
+        return found
+    say(f"{model}: no such folder, asking the Hugging Face hub")
+    try:
+        folder = Path(snapshot_download(model, allow_patterns=list(DOWNLOADED), ignore_patterns=list(IN_FOLDERS)))
+        if not any((folder / name).is_file() for name in (SINGLE_FILE, INDEX_FILE)):
+            snapshot_download(model, allow_patterns=PICKLE_FILE)
+    except Exception as error:  # no network, no such model and no permission raise different types
+        problem = str(error).strip().partition("\n")[0]
+        raise ExportError(f"{model}: expected a folder or a Hugging Face id: {problem}") from error
+    return folder
+
+
+def _short_name(model: str, folder: Path) -> str:
+    return folder.absolute().name if Path(model).is_dir() else model
