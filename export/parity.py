@@ -107,21 +107,12 @@ def check_against_torch(checkpoint: Checkpoint, run: Run, pairs: EncodedPairs) -
 
 
 def check_independence(run: Run, pairs: EncodedPairs, variant: str) -> Independence:
-    """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, and beside the longest of all.
+    """Measures independence.
 
     Raises:
         ExportError: a logit moves by more than 1e-4.
     """
-    longest = int(np.argmax(pairs.lengths))
-    rows = list(range(min(len(pairs), BATCH)))
-    rows[-1] = max(longest, rows[-1])
-    alone = pairs.logits(run, [[row] for row in rows])
-    micro = pairs.logits(run)
-    together = pairs.logits(run, [rows])
-    beside = np.array([run(pairs.feeds((row, longest)))[0] for row in rows])
-    found = Independence(
-        len(rows), _worst(micro[rows], alone[rows]), _worst(together[rows], alone[rows]), _worst(beside, alone[rows])
-    )
+    found = measure_independence(run, pairs)
     if not found.worst <= TOLERANCE:
         raise ExportError(
             f"{variant}: a pair's logit moves by {found.worst:.2g} with what it is batched with "
@@ -129,6 +120,20 @@ def check_independence(run: Run, pairs: EncodedPairs, variant: str) -> Independe
             f"longest {found.beside_longest:.2g}); at most {TOLERANCE:g} is allowed"
         )
     return found
+
+
+def measure_independence(run: Run, pairs: EncodedPairs) -> Independence:
+    """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, and beside the longest of all."""
+    longest = int(np.argmax(pairs.lengths))
+    rows = list(range(min(len(pairs), BATCH)))
+    rows[-1] = max(longest, rows[-1])
+    alone = pairs.logits(run, [[row] for row in rows])
+    micro = pairs.logits(run)
+    together = pairs.logits(run, [rows])
+    beside = np.array([run(pairs.feeds((row, longest)))[0] for row in rows])
+    return Independence(
+        len(rows), _worst(micro[rows], alone[rows]), _worst(together[rows], alone[rows]), _worst(beside, alone[rows])
+    )
 
 
 def _worst(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
