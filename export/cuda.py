@@ -6,8 +6,8 @@ SkipLayerNormalization. The last layer attends for all tokens, which costs 1/12 
 alone, needs no padded copy of keys and values, and leaves one kernel for all layers; then each pair's first row goes on
 and the others are dropped, so that padding need not be restored.
 
-Products add up in fp32 and give fp16. Normalisation takes its statistics in fp32 if the session says
-`enable_skip_layer_norm_strict_mode`. Pooler and classifier are fp32.
+Products add up in fp32 and give fp16. Normalisation takes its statistics in fp32: always in newer versions of ONNX
+Runtime, in older ones if the session says `enable_skip_layer_norm_strict_mode`. Pooler and classifier are fp32.
 
 `packed=False` keeps the padding: all shapes then follow from those of the inputs, which CUDA graphs need. RemovePadding
 waits for the GPU to learn how many tokens there are.
@@ -74,9 +74,10 @@ class _CudaGraph:
         length = g.op("Slice", g.op("Shape", INPUTS[0]), g.integers(1), g.integers(2))
         table = self._half(prefix + "position_embeddings.weight")
         positions = g.op("Slice", table, g.integers(0), length, g.integers(0))
-        x = g.op("Add", g.op("Add", words, types), positions)
         scale, shift = (self._half(f"{prefix}LayerNorm.{part}") for part in ("weight", "bias"))
-        return g.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=self._shape.layer_norm_eps)
+        # The two that are added last have one shape: with fp32 statistics the operator does not broadcast.
+        inputs = (g.op("Add", words, positions), types, scale, shift)
+        return g.op("SkipLayerNormalization", *inputs, domain=MICROSOFT, epsilon=self._shape.layer_norm_eps)
 
     def _layer(self, name: str, x: str, cls_only: bool) -> str:
         g = self.writer

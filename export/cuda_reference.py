@@ -39,13 +39,6 @@ class MatMul(OpRun):  # type: ignore[misc]
         return ((_wide(a) @ _wide(b)).astype(a.dtype),)
 
 
-class LayerNormalization(OpRun):  # type: ignore[misc]
-    op_domain = ""
-
-    def _run(self, x: Array, scale: Array, shift: Array, epsilon: float, **_: Any) -> tuple[Array]:
-        return (_normalised(_wide(x), scale, shift, epsilon).astype(x.dtype),)
-
-
 class RemovePadding(OpRun):  # type: ignore[misc]
     op_domain = MICROSOFT
 
@@ -92,9 +85,13 @@ class MultiHeadAttention(OpRun):  # type: ignore[misc]
 class SkipLayerNormalization(OpRun):  # type: ignore[misc]
     op_domain = MICROSOFT
 
-    def _run(self, x: Array, skip: Array, scale: Array, shift: Array, bias: Array, epsilon: float) -> tuple[Array]:
-        total = (_wide(x) + _wide(skip) + _wide(bias)).astype(x.dtype)
-        return (_normalised(_wide(total), scale, shift, epsilon).astype(x.dtype),)
+    def _run(
+        self, x: Array, skip: Array, scale: Array, shift: Array, bias: Array | None = None, epsilon: float = 0
+    ) -> tuple[Array]:
+        if x.shape != skip.shape:
+            raise ValueError(f"SkipLayerNormalization adds tensors of one shape, not {x.shape} and {skip.shape}")
+        added = _wide(x) + _wide(skip) + (0 if bias is None else _wide(bias))
+        return (_normalised(_wide(added.astype(x.dtype)), scale, shift, epsilon).astype(x.dtype),)
 
 
 class BiasGelu(OpRun):  # type: ignore[misc]
@@ -108,7 +105,6 @@ class BiasGelu(OpRun):  # type: ignore[misc]
 
 OPERATORS = [
     MatMul,
-    LayerNormalization,
     RemovePadding,
     PackedMultiHeadAttention,
     MultiHeadAttention,

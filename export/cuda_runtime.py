@@ -10,7 +10,8 @@ from .runtime import Feeds, Run, session_options
 
 PROVIDER = "CUDAExecutionProvider"
 PROVIDER_OPTIONS = {"enable_skip_layer_norm_strict_mode": "1", "use_tf32": "0"}
-"""Statistics of SkipLayerNormalization in fp32, products of the fp32 head in fp32. The service sets the same."""
+"""Statistics of SkipLayerNormalization in fp32, which newer versions always take; the fp32 head's products in fp32, not
+TF32. The service sets the same."""
 
 DEVICE = "cuda"
 
