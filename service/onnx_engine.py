@@ -1,7 +1,8 @@
 """A cross-encoder in ONNX Runtime, behind the engine's contract."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,13 +19,13 @@ PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("int8", "fp32"), "cuda": ("fp1
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     "cpu": {},
-    # Mixed precision: statistics of normalisation, and products of the fp32 head, in fp32.
+    # Mixed precision: statistics of normalisation (older versions need telling), and the fp32 head's products, in fp32.
     "cuda": {"enable_skip_layer_norm_strict_mode": "1", "use_tf32": "0"},
 }
 DTYPES: dict[str, type[np.int64] | type[np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 OUTPUT = "logits"
 
-Feeds = dict[str, NDArray[np.int64] | NDArray[np.int32]]
+Feeds = Mapping[str, NDArray[Any]]
 """Arrays of shape (n, length) by input name."""
 
 SLOWER_ON_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
