@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,16 @@ from .bert import build_bert
 from .checkpoint import load_checkpoint
 from .compile import Say
 from .cuda import build_cuda
-from .cuda_runtime import bound, open_cuda_session
+from .cuda_runtime import Replayed, bound, open_cuda_session
 from .cuda_variant import CUDA_TOLERANCE, NAME
 from .errors import ExportError
 from .generator import made_up_pairs
 from .golden import GOLDEN_PAIRS
-from .gpu_bench import SIZES, Timing, contestants, table, time_all
+from .gpu_bench import PADDED, REPLAYED, SIZES, Runs, Timing, contestants, table, time_all
 from .graph import Float32, serialise
 from .parity import measure_independence
 from .plain import DEFAULT_TEMPLATE
-from .runtime import EncodedPairs, Run, logits_of, open_session
+from .runtime import MICRO_BATCH, EncodedPairs, Run, logits_of, open_session
 
 PAIRS = 1000
 QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
@@ -115,7 +116,7 @@ def gpu_check(source: str, rounds: int, say: Say) -> Report:
     run = bound(open_cuda_session(subject.packed))
     ran_on = machine()
     say(", ".join(ran_on.values()))
-    checks = verify(subject, run)
+    checks = verify(subject, run, others_of(subject))
     for check in checks:
         say(str(check))
     timings = []
@@ -126,21 +127,39 @@ def gpu_check(source: str, rounds: int, say: Say) -> Report:
     return Report(ran_on, subject.name, checks, timings)
 
 
-def verify(subject: Subject, run: Run) -> list[Check]:
-    """Compares a run of the packed graph with fp32, with itself in other batches, and with the golden logits."""
+def verify(subject: Subject, run: Run, others: Runs | None = None) -> list[Check]:
+    """Compares a run of the packed graph with fp32, with itself in other batches, and with the golden logits.
+
+    Args:
+        others: are compared with fp32 alone.
+    """
     pairs = subject.pairs
+    expected = pairs.logits(subject.fp32)
 
     def golden() -> float:
         assert subject.golden is not None
         return _worst(pairs.logits(run)[: len(subject.golden)], subject.golden)
 
     comparisons: dict[str, Callable[[], float]] = {
-        f"against fp32, {len(pairs)} pairs": lambda: _worst(pairs.logits(run), pairs.logits(subject.fp32)),
+        f"against fp32, {len(pairs)} pairs": lambda: _worst(pairs.logits(run), expected),
         f"alone, in batches, beside the longest, {len(pairs)} pairs": lambda: measure_independence(run, pairs).worst,
     }
     if subject.golden is not None:
         comparisons[f"{len(subject.golden)} golden pairs"] = golden
+    for name, start in (others or {}).items():
+        comparisons[f"{name}, against fp32"] = partial(_compare, start, pairs, expected)
     return [_check(name, compare) for name, compare in comparisons.items()]
+
+
+def others_of(subject: Subject) -> Runs:
+    """The padded graph, and a CUDA graph of it for micro-batches of any length; neither is served."""
+    padded = subject.padded
+    if padded is None:
+        return {}
+    return {
+        PADDED: lambda: bound(open_cuda_session(padded)),
+        REPLAYED: lambda: Replayed(padded, MICRO_BATCH, subject.longest),
+    }
 
 
 def machine() -> dict[str, str]:
@@ -210,6 +229,10 @@ def _check(name: str, compare: Callable[[], float]) -> Check:
         return Check(name, compare())
     except Exception as error:  # the runtime's exceptions share no base class; the other checks are still worth having
         return Check(name, None, problem=str(error))
+
+
+def _compare(start: Callable[[], Run], pairs: EncodedPairs, expected: NDArray[np.float64]) -> float:
+    return _worst(pairs.logits(start()), expected)
 
 
 def _worst(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:

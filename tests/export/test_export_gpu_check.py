@@ -13,7 +13,16 @@ from export.__main__ import main
 from export.cuda_reference import reference_run
 from export.cuda_runtime import gpu_is_present
 from export.gpu_bench import PACKED, PADDED, REPLAYED, Timing, bucket, contestants, table, time_all
-from export.gpu_check import Check, Report, Subject, machine, subject_of_artifact, subject_of_checkpoint, verify
+from export.gpu_check import (
+    Check,
+    Report,
+    Subject,
+    machine,
+    others_of,
+    subject_of_artifact,
+    subject_of_checkpoint,
+    verify,
+)
 from export.runtime import EncodedPairs, logits_of, open_session
 
 from .tiny import silent
@@ -44,11 +53,13 @@ def test_without_a_gpu_the_command_says_what_is_missing(checkpoint_folder, tmp_p
 def test_the_checks_pass_in_numbers_near_enough(subject):
     few = replace(subject, pairs=Some(subject.pairs, 24))
     run = logits_of(open_session(few.padded))
-    checks = verify(replace(few, golden=few.pairs.logits(few.fp32)), run)
+    others = {PADDED: lambda: run}
+    checks = verify(replace(few, golden=few.pairs.logits(few.fp32)), run, others)
     assert [check.name for check in checks] == [
         "against fp32, 24 pairs",
         "alone, in batches, beside the longest, 24 pairs",
         "24 golden pairs",
+        "padded, against fp32",
     ]
     assert all(check.passed for check in checks)
     assert 0 < checks[0].worst < 1e-2
@@ -75,7 +86,9 @@ def test_buckets_are_multiples_of_sixteen_up_to_the_longest():
     assert [bucket(length, 112) for length in (1, 16, 17, 64, 100, 112)] == [16, 16, 32, 64, 112, 112]
 
 
-def test_an_artifacts_padded_graph_is_not_timed():
+def test_an_artifacts_padded_graph_is_neither_compared_nor_timed(subject):
+    assert others_of(subject).keys() == {PADDED, REPLAYED}
+    assert not others_of(replace(subject, padded=None))
     assert contestants(b"", b"", 8, 64).keys() >= {PACKED, PADDED, REPLAYED}
     assert not {PADDED, REPLAYED} & contestants(b"", None, 8, 64).keys()
 
