@@ -9,6 +9,7 @@
 #   make verify     every check of the finished artifact ARTIFACT, docs/verification.md; fails if one does
 #   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
 #   make bench      side by side with infinity-emb on the same weights; `make peer` installs that peer once
+#   make gpu-check  on a machine with a GPU: verifies and times the variant cuda-fp16 of CHECKED
 #   make loadtest   the latency objective against the running service
 #   make lock       pin the newest versions of all dependencies in constraints.txt
 
@@ -25,6 +26,7 @@ P99_MS ?= 50
 MAX_ERROR_RATE ?= 0.01
 VARIANTS ?= cpu-fp32,cpu-int8
 BENCH_WEIGHTS ?= all-MiniLM-L6-v2
+CHECKED ?= all-MiniLM-L6-v2
 TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/traffic.jsonl)
 TORCH ?= 2.13.0
 
@@ -32,7 +34,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train label reproduce export verify evaluate bench peer loadtest lock clean
+.PHONY: help serve test lint train label reproduce export verify evaluate bench peer gpu-check loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -119,6 +121,14 @@ peer: .venv-peer/.done
 	.venv-peer/bin/pip install --quiet --requirement $<
 	@touch $@
 
+# An environment of its own: ONNX Runtime's builds for CPU and for CUDA do not go together.
+gpu-check: .venv-gpu/.done
+	.venv-gpu/bin/python -m export gpu-check $(CHECKED)
+.venv-gpu/.done: $(INPUTS)
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu-check]'
+	@touch $@
+
 # torch is held: its newest build would bring CUDA packages along.
 lock:
 	rm -rf build/lock
@@ -130,4 +140,4 @@ lock:
 	rm -rf build/lock
 
 clean:
-	rm -rf .venv .venv-peer build *.egg-info
+	rm -rf .venv .venv-peer .venv-gpu build *.egg-info

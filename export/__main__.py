@@ -17,9 +17,10 @@ from .attention import SPELLINGS
 from .errors import ExportError
 from .from_hf import HubExport, export_from_hf
 from .from_run import export_run
+from .gpu_check import gpu_check
 from .label import label_run
 from .peers import write_peer
-from .pipeline import VARIANTS
+from .pipeline import ALL_VARIANTS, VARIANTS
 from .plain import export_plain
 from .profile import profile
 from .progress import Progress
@@ -47,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             label_run(arguments.run, arguments.data)
         elif arguments.command == "profile":
             print(profile(arguments.artifact, arguments.variant, arguments.pairs))
+        elif arguments.command == "gpu-check":
+            report = gpu_check(arguments.source, arguments.rounds, Progress())
+            report.write(arguments.out)
+            print(report)
+            return 0 if report.passed else 1
         elif arguments.command == "speed":
             print(measure_speed(Path(resolve(arguments.checkpoint)), arguments.rounds, Progress()))
         elif arguments.command == "from-hf":
@@ -122,6 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     speed.add_argument("checkpoint", nargs="?", default="all-MiniLM-L6-v2", help="default: %(default)s")
     speed.add_argument("--rounds", type=int, default=30, help="in which contestants take turns (default: %(default)s)")
+    gpu = commands.add_parser("gpu-check", help="verifies and times cuda-fp16 on a machine with a GPU")
+    gpu.add_argument("source", nargs="?", default="all-MiniLM-L6-v2", help="artifact or checkpoint (%(default)s)")
+    gpu.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder for the report (%(default)s)")
+    gpu.add_argument("--rounds", type=int, default=200, help="of each size, in turn (default: %(default)s)")
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):
@@ -143,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
             "--attention", choices=SPELLINGS, help="its spelling (default: the faster one on this machine)"
         )
         command.add_argument(
-            "--variants", default=",".join(VARIANTS), help="which files to write (default: %(default)s)"
+            "--variants",
+            default=",".join(VARIANTS),
+            help=f"which files to write, out of {', '.join(ALL_VARIANTS)} (default: %(default)s)",
         )
     add_commands(commands)
     return parser

@@ -46,12 +46,16 @@ class GraphWriter:
         self._nodes.append(helper.make_node(kind, inputs, [output], name=name, domain=domain, **attributes))
         return output
 
+    def several(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Adds a node with several outputs and returns their names."""
+        name = f"{kind}_{len(self._nodes)}"
+        names = [f"{name}_{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(kind, inputs, names, name=name, domain=domain, **attributes))
+        return names
+
     def split(self, tensor: str, parts: int, axis: int) -> list[str]:
         """Cuts a tensor into equal parts along an axis."""
-        name = f"Split_{len(self._nodes)}"
-        outputs = [f"{name}_{i}" for i in range(parts)]
-        self._nodes.append(helper.make_node("Split", [tensor], outputs, name=name, axis=axis, num_outputs=parts))
-        return outputs
+        return self.several("Split", tensor, outputs=parts, axis=axis, num_outputs=parts)
 
     def copy(self, node: onnx.NodeProto, inputs: Sequence[str]) -> list[str]:
         """Adds a node of another graph, reading other tensors, and returns the names of its outputs."""
@@ -63,7 +67,12 @@ class GraphWriter:
         return outputs
 
     def model(
-        self, inputs: Sequence[str], output: str, extra_outputs: Sequence[str] = (), opset: int = OPSET
+        self,
+        inputs: Sequence[str],
+        output: str,
+        extra_outputs: Sequence[str] = (),
+        opset: int = OPSET,
+        ir_version: int = IR_VERSION,
     ) -> onnx.ModelProto:
         """The graph as a checked model: int64 inputs of shape (n, length), a float output of shape (n, 1)."""
         graph = helper.make_graph(
@@ -77,7 +86,7 @@ class GraphWriter:
             list(self._constants.values()),
         )
         opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name=PRODUCER)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name=PRODUCER)
         onnx.checker.check_model(model)
         return model
 

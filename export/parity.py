@@ -134,13 +134,27 @@ def check_against_torch(checkpoint: TorchModel, run: Run, pairs: EncodedPairs) -
 
 
 def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 0) -> Independence:
+    """As `measure_independence`.
+
+    Raises:
+        ExportError: a logit moves by more than 1e-4.
+    """
+    found = measure_independence(run, pairs, seed)
+    if not found.worst <= TOLERANCE:
+        raise ExportError(
+            f"{variant}: a pair's logit moves by {found.worst:.2g} with what it is batched with "
+            f"(micro-batches {found.micro_batches:.2g}, one batch of {found.pairs} {found.one_batch:.2g}, beside the "
+            f"longest {found.beside_longest:.2g}, random neighbours {found.random_neighbours:.2g}); "
+            f"at most {TOLERANCE:g} is allowed"
+        )
+    return found
+
+
+def measure_independence(run: Run, pairs: EncodedPairs, seed: int = 0) -> Independence:
     """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, beside the longest and others.
 
     Args:
         seed: of the random neighbours, 1 to 31 of them.
-
-    Raises:
-        ExportError: a logit moves by more than 1e-4.
     """
     longest = int(np.argmax(pairs.lengths))
     rows = list(range(min(len(pairs), BATCH)))
@@ -150,21 +164,13 @@ def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 
     together = pairs.logits(run, [rows])
     beside = np.array([run(pairs.feeds((row, longest)))[0] for row in rows])
     mixed = pairs.logits(run, _random_groups(rows, seed))
-    found = Independence(
+    return Independence(
         len(rows),
         _worst(micro[rows], alone[rows]),
         _worst(together[rows], alone[rows]),
         _worst(beside, alone[rows]),
         _worst(mixed[rows], alone[rows]),
     )
-    if not found.worst <= TOLERANCE:
-        raise ExportError(
-            f"{variant}: a pair's logit moves by {found.worst:.2g} with what it is batched with "
-            f"(micro-batches {found.micro_batches:.2g}, one batch of {found.pairs} {found.one_batch:.2g}, beside the "
-            f"longest {found.beside_longest:.2g}, random neighbours {found.random_neighbours:.2g}); "
-            f"at most {TOLERANCE:g} is allowed"
-        )
-    return found
 
 
 def _random_groups(rows: Sequence[int], seed: int) -> list[NDArray[np.int64]]:

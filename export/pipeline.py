@@ -27,6 +27,8 @@ from .calibrate import fit_platt, score_histogram
 from .card import model_card
 from .checkpoint import TOKENIZER_FILE, Checkpoint, load_checkpoint
 from .compile import RANGE_PAIRS, Compiled, Say, check_pairs_suffice, compile_fp32, compile_int8
+from .cuda_variant import CUDA_TOLERANCE, CudaVariant, compile_cuda
+from .cuda_variant import NAME as CUDA_FP16
 from .errors import ExportError
 from .evaluation import Evaluate, ScoringFunction, evaluate_variants
 from .faithful import MAX_NDCG_LOSS, Lists
@@ -37,6 +39,7 @@ from .runtime import EncodedPairs, Pair, scorer
 from .schemes import Choice
 
 VARIANTS = ("cpu-fp32", "cpu-int8")
+ALL_VARIANTS = (*VARIANTS, CUDA_FP16)
 SMALLEST_INT8_TOLERANCE = 0.02
 TORCH_PAIRS = 256
 """Calibration pairs that torch scores beside the golden ones."""
@@ -53,7 +56,7 @@ class StudentExport:
     | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
     | `lists` | labelled candidate lists: int8 must rank them as fp32 does. Empty: that is not asked |
     | `evaluate` | metrics of a scoring function, called once for each variant. None: no evaluation and no gate |
-    | `variants` | which variants' files go into the folder; both are always built and checked |
+    | `variants` | which variants' files go into the folder; both for CPU are always built and checked |
     | `attention` | its spelling. None: the faster one here |
     | `max_ndcg_loss` | the export is refused if int8 loses more in any metric whose name begins with nDCG |
     """
@@ -101,17 +104,20 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
         independence[variant.name] = check_independence(variant.run, checked, variant.name)
         say(f"{variant.name}: logits move by at most {independence[variant.name].worst:.1g} with batch mates")
 
+    cuda = [compile_cuda(checkpoint, fp32.run, golden, checked, say)] if CUDA_FP16 in plan.variants else []
+
     metrics: tuple[Metric, ...] = ()
     if plan.evaluate is not None:
         scorers = {variant.name: scorer(variant.run, tokenizer) for variant in (fp32, int8)}
         metrics = evaluate_variants(plan.evaluate, scorers, plan.max_ndcg_loss, say)
     written = [variant for variant in (fp32, int8) if variant.name in plan.variants]
-    served = scorer(written[-1].run, tokenizer)
+    last = written[-1] if written else fp32
+    served = scorer(last.run, tokenizer)
     calibration = _calibrate(plan, served)
     say(f"calibrated: slope {calibration.slope:.3g}, intercept {calibration.intercept:.3g}")
     logits = {v.name: checked.logits(v.run) for v in (fp32, int8)}
     int8_errors = np.abs(logits["cpu-int8"] - logits["cpu-fp32"])
-    reference = calibration.scores(logits[written[-1].name][len(golden) :])
+    reference = calibration.scores(logits[last.name][len(golden) :])
     contents: dict[str, Any] = {
         "name": plan.name,
         "architecture": "cross-encoder",
@@ -121,20 +127,24 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
         "calibration": calibration,
         "lineage": plan.lineage,
         "evaluation": metrics,
-        "golden_pairs": with_logits(GOLDEN_PAIRS, {v.name: logits[v.name][: len(golden)].tolist() for v in written}),
+        "golden_pairs": with_logits(
+            GOLDEN_PAIRS,
+            {v.name: logits[v.name][: len(golden)].tolist() for v in written} | {v.name: v.golden for v in cuda},
+        ),
         "score_histogram": score_histogram(reference, plan.calibration_data),
     }
     notes = [f"Several outputs made one logit by their gains: {checkpoint.outputs}."] if checkpoint.outputs else []
     notes += _notes(torch_difference, len(torch_pairs), len(checked), ranges, independence, int8_errors)
-    manifest = _write(out, contents, checkpoint, written, _int8_tolerance(int8_errors), notes)
+    notes += [variant.note for variant in cuda]
+    manifest = _write(out, contents, checkpoint, [*written, *cuda], _int8_tolerance(int8_errors), notes)
     say(f"wrote {out}: {manifest.name} {manifest.version}, {', '.join(v.name for v in manifest.variants)}")
     return manifest
 
 
 def _check_plan(plan: StudentExport) -> None:
-    unknown = [name for name in plan.variants if name not in VARIANTS]
+    unknown = [name for name in plan.variants if name not in ALL_VARIANTS]
     if unknown or not plan.variants:
-        raise ExportError(f"expected variants out of {', '.join(VARIANTS)}; got {', '.join(unknown) or 'none'}")
+        raise ExportError(f"expected variants out of {', '.join(ALL_VARIANTS)}; got {', '.join(unknown) or 'none'}")
     if not plan.name:
         raise ExportError("expected a name for the model, got an empty one")
     check_pairs_suffice(len(plan.calibration_pairs))
@@ -216,13 +226,14 @@ def _write(
     out: Path,
     contents: dict[str, Any],
     checkpoint: Checkpoint,
-    written: Sequence[Compiled],
+    written: Sequence[Compiled | CudaVariant],
     int8_tolerance: float,
     notes: Sequence[str],
 ) -> Manifest:
     with tempfile.TemporaryDirectory() as temporary:
         files = {TOKENIZER_FILE: checkpoint.tokenizer_path}
         variants = []
+        tolerances = {"fp32": TOLERANCE, "int8": int8_tolerance, "fp16": CUDA_TOLERANCE}
         for variant in written:
             file = f"{variant.name}.onnx"
             files[file] = Path(temporary) / file
@@ -231,12 +242,12 @@ def _write(
                 {
                     "name": variant.name,
                     "file": file,
-                    "device": "cpu",
+                    "device": "cuda" if variant.precision == "fp16" else "cpu",
                     "precision": variant.precision,
                     "size_bytes": len(variant.model),
                     "sha256": sha256_of(files[file]),
                     "choices": dict(variant.choices),
-                    "golden_tolerance": TOLERANCE if variant.precision == "fp32" else int8_tolerance,
+                    "golden_tolerance": tolerances[variant.precision],
                 }
             )
         tokenizer_file = {"sha256": sha256_of(checkpoint.tokenizer_path), "vocab_size": checkpoint.vocab_size}

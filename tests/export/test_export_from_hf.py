@@ -43,7 +43,7 @@ def folder(roberta: Path, tmp_path: Path) -> Path:
 
 
 def export(folder: Path, out: Path, pairs: Path, **changes: object) -> None:
-    plan = HubExport(str(folder), "tiny", "2026-01-01", calibration=pairs)
+    plan = HubExport(str(folder), "tiny", "2026-01-01", calibration=pairs, attention="fused")
     export_from_hf(replace(plan, **changes), out, silent)
 
 
@@ -83,6 +83,14 @@ def test_the_command_line_writes_an_artifact_with_the_fields_it_is_told(
     assert [(field.name, field.max_tokens) for field in manifest.template.fields] == [("title", 40), ("brand", 8)]
     assert (manifest.template.max_query_tokens, manifest.template.max_tokens) == (12, 64)
     assert manifest.template.pair_format.pad == "<pad>"
+
+
+def test_the_graph_for_cuda_is_refused_to_families_that_it_is_not_written_for(
+    roberta: Path, tmp_path: Path, pairs: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"cuda-fp16 is written for BERT .* not for this roberta"):
+        export(roberta, tmp_path / "a", pairs, variants=("cuda-fp16",))
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_command_line_refuses_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,8 +163,8 @@ def test_a_folder_that_holds_something_else_is_refused_and_kept(plan: StudentExp
 def test_a_bare_encoder_gets_a_seeded_head_and_says_so(tmp_path: Path) -> None:
     lines: list[str] = []
     folder = write_checkpoint(tmp_path / "encoder", bare=True, max_position_embeddings=128)
-    first = export_plain(folder, tmp_path / "a", "plain", "2026-01-01", say=lines.append)
-    second = export_plain(folder, tmp_path / "b", "plain", "2026-01-01", say=silent)
+    first = export_plain(folder, tmp_path / "a", "plain", "2026-01-01", attention="fused", say=lines.append)
+    second = export_plain(folder, tmp_path / "b", "plain", "2026-01-01", attention="fused", say=silent)
     assert first.version == second.version
     assert any("RANDOM" in line for line in lines)
     assert first.evaluation == ()

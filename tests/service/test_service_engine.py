@@ -9,7 +9,7 @@ import pytest
 from artifact import ArtifactError, load_artifact
 from service.metrics import Metrics
 from service.model import check_golden_pairs, load_model
-from service.onnx_engine import EngineError, OnnxEngine, choose_variant
+from service.onnx_engine import EngineError, OnnxEngine, _run_bound, choose_variant
 from service.settings import Settings
 
 from .tiny_model import GOLDEN
@@ -134,6 +134,14 @@ def test_auto_takes_fp32_where_there_is_no_int8(artifact):
 def test_a_variant_that_is_not_there_is_refused_with_those_that_are(artifact, device, precision):
     with pytest.raises(ArtifactError, match="cpu-fp32, cpu-int8"):
         choose_variant(artifact.manifest, artifact.folder, device, precision)
+
+
+def test_logits_are_the_same_through_an_io_binding(artifact):
+    engine = engine_of(artifact)
+    pairs = [(engine.prepare_query("usb"), product) for product in engine.prepare_products([{"title": "red"}] * 3)]
+    expected = engine.score_pairs(pairs)
+    engine._run = _run_bound
+    assert np.array_equal(engine.score_pairs(pairs), expected)
 
 
 def test_cuda_without_its_provider_is_refused_clearly(artifact):
