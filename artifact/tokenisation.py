@@ -54,6 +54,7 @@ class PairTokenizer:
         self._before = self._ids_of(path, form.before)
         self._between = self._ids_of(path, form.between)
         self._after = self._ids_of(path, form.after)
+        self._glue = self._joins_words()
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
 
     @property
@@ -69,7 +70,8 @@ class PairTokenizer:
     def encode_products(self, products: Sequence[Product]) -> list[TokenIds]:
         """Token ids of each product, its fields one after another, each cut to its share; no special tokens."""
         rendered = [self.template.render_product(product) for product in products]
-        encoded = iter(self._encode([text for parts in rendered for text, _ in parts]))
+        texts = [f"{self._glue}{text}" if i else text for parts in rendered for i, (text, _) in enumerate(parts)]
+        encoded = iter(self._encode(texts))
         result: list[TokenIds] = []
         for parts in rendered:
             ids: list[int] = []
@@ -112,6 +114,11 @@ class PairTokenizer:
         queries = {query: self.encode_query(query) for query in dict.fromkeys(query for query, _ in pairs)}
         products = self.encode_products([product for _, product in pairs])
         return self.collate([(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)])
+
+    def _joins_words(self) -> str:
+        """A space where a word at the start of a text is taken for the middle of one (byte-level BPE); else nothing."""
+        together, first, second, spaced = self._encode(["a b", "a", "b", " b"])
+        return " " if together != first + second and together == first + spaced else ""
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]

@@ -71,4 +71,4 @@ def _replace(folder: Path, new: Path) -> None:
     except BaseException:
         old.rename(folder)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)  # the new one stands: what is left of the old one is no failure

@@ -99,6 +99,12 @@ def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
 def _gains(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(each) for each in text.split(","))
@@ -122,16 +128,18 @@ def _parser() -> argparse.ArgumentParser:
     where = commands.add_parser("profile", help="where the milliseconds of an artifact go, operator by operator")
     where.add_argument("artifact", type=Path, help="folder of the artifact")
     where.add_argument("--variant", help="a variant for CPU (default: cpu-int8 where there is one)")
-    where.add_argument("--pairs", type=int, default=PAIRS, help="of about 36 tokens (default: %(default)s)")
+    where.add_argument("--pairs", type=_positive, default=PAIRS, help="of about 36 tokens (default: %(default)s)")
     speed = commands.add_parser(
         "speed", help="our int8 beside the field's standard export of the same weights, and beside the bound"
     )
     speed.add_argument("checkpoint", nargs="?", default="all-MiniLM-L6-v2", help="default: %(default)s")
-    speed.add_argument("--rounds", type=int, default=30, help="in which contestants take turns (default: %(default)s)")
+    speed.add_argument(
+        "--rounds", type=_positive, default=30, help="in which contestants take turns (default: %(default)s)"
+    )
     gpu = commands.add_parser("gpu-check", help="verifies and times cuda-fp16 on a machine with a GPU")
     gpu.add_argument("source", nargs="?", default="all-MiniLM-L6-v2", help="artifact or checkpoint (%(default)s)")
     gpu.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder for the report (%(default)s)")
-    gpu.add_argument("--rounds", type=int, default=200, help="of each size, in turn (default: %(default)s)")
+    gpu.add_argument("--rounds", type=_positive, default=200, help="of each size, in turn (default: %(default)s)")
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):

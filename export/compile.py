@@ -133,7 +133,7 @@ def _fastest(
     for each in checkpoint.spellings if spelling is None else (spelling,):
         model = serialise(checkpoint.build(arithmetic, each)[0])
         checkpoint.check_operators(optimised_operators(model), precision, each, kept)
-        tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each})
+        tried[each] = Compiled(name, precision, model, open_session(model), {"attention": each, **_gains(checkpoint)})
     if len(tried) == 1:
         return next(iter(tried.values()))
     batches = pairs.micro_batches()
@@ -145,6 +145,11 @@ def _fastest(
     times = ", ".join(f"{each} {1e3 * float(np.median(taken)):.1f} ms" for each, taken in seconds.items())
     say(f"{name}: attention {chosen} ({times}, {len(feeds)} micro-batches on one thread)")
     return tried[chosen]
+
+
+def _gains(checkpoint: Checkpoint) -> dict[str, str]:
+    gains = checkpoint.shape.gains
+    return {"gains": ",".join(map(str, gains))} if gains else {}
 
 
 def _run_all(run: Run, feeds: Sequence[Feeds]) -> None:

@@ -45,7 +45,7 @@ def compile_cuda(checkpoint: Checkpoint, fp32: Run, golden: EncodedPairs, pairs:
         ExportError: it is no BERT with one output, a weight is outside fp16's range, or a logit is more than 1e-2 from
             fp32's.
     """
-    _check_family(checkpoint)
+    check_family(checkpoint)
     built = build_cuda(checkpoint.weights(), checkpoint.shape)
     model = serialise(built)
     if gpu_is_present():
@@ -59,7 +59,12 @@ def compile_cuda(checkpoint: Checkpoint, fp32: Run, golden: EncodedPairs, pairs:
     return CudaVariant(model, golden.logits(fp32).tolist(), note)
 
 
-def _check_family(checkpoint: Checkpoint) -> None:
+def check_family(checkpoint: Checkpoint) -> None:
+    """Refuses a checkpoint that the graph is not written for.
+
+    Raises:
+        ExportError: it is no BERT with one output and the exact GELU.
+    """
     plain = BertShape(*astuple(checkpoint.shape)[:5])
     if checkpoint.family.model_type != "bert" or checkpoint.shape != plain:
         raise ExportError(

@@ -20,10 +20,13 @@ from .pairs_file import read_pairs
 from .pipeline import VARIANTS, StudentExport, export_student
 from .plain import PAIRS, untrained_lineage
 from .progress import Progress
+from .runtime import Pair
 from .template_file import read_template, template_of
 from .weight_files import INDEX_FILE, PICKLE_FILE, SINGLE_FILE
 
 DOWNLOADED = ("*.json", "*.txt", "*.model", "*.safetensors")
+LIST_PAIRS, LIST_SIZE = 400, 20
+"""Made-up candidates that int8 ranks beside fp32: too few to refuse, enough to search a better scheme and to warn."""
 IN_FOLDERS = ("*/*",)
 """Other formats of the same model, which no export reads."""
 
@@ -77,6 +80,7 @@ def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manife
             lineage=untrained_lineage(_short_name(plan.model, folder), plan.created),
             calibration_pairs=pairs,
             calibration_data="made-up pairs" if plan.calibration is None else plan.calibration.name,
+            lists=_lists(pairs) if plan.calibration else _lists(made_up_pairs(LIST_PAIRS, 1, LIST_SIZE)),
             variants=plan.variants,
             attention=None if checkpoint.family.traced else plan.attention,
         )
@@ -100,6 +104,14 @@ def _load(
     if checkpoint.outputs:
         say(f"outputs made one logit by their gains: {checkpoint.outputs}")
     return checkpoint, form
+
+
+def _lists(pairs: Sequence[Pair]) -> list[tuple[list[Pair], list[float]]]:
+    """The pairs of each query, without labels: int8 is held to the order that fp32 gives them."""
+    lists: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        lists.setdefault(pair[0], []).append(pair)
+    return [(found, []) for found in lists.values() if len(found) > 1]
 
 
 def _template(plan: HubExport, form: PairFormat, max_positions: int) -> InputTemplate:

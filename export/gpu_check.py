@@ -21,7 +21,7 @@ from .checkpoint import load_checkpoint
 from .compile import Say
 from .cuda import build_cuda
 from .cuda_runtime import Replayed, bound, open_cuda_session
-from .cuda_variant import CUDA_TOLERANCE, NAME
+from .cuda_variant import CUDA_TOLERANCE, NAME, check_family
 from .errors import ExportError
 from .generator import made_up_pairs
 from .golden import GOLDEN_PAIRS
@@ -208,6 +208,7 @@ def subject_of_checkpoint(folder: Path, say: Say) -> Subject:
         ExportError: it cannot be exported.
     """
     checkpoint = load_checkpoint(folder, say)
+    check_family(checkpoint)
     longest = min(DEFAULT_TEMPLATE.max_tokens, checkpoint.max_positions)
     tokenizer = PairTokenizer(checkpoint.tokenizer_path, DEFAULT_TEMPLATE.model_copy(update={"max_tokens": longest}))
     weights, shape = checkpoint.weights(), checkpoint.shape

@@ -27,7 +27,7 @@ from .calibrate import fit_platt, score_histogram
 from .card import model_card
 from .checkpoint import TOKENIZER_FILE, Checkpoint, load_checkpoint
 from .compile import RANGE_PAIRS, Compiled, Say, check_pairs_suffice, compile_fp32, compile_int8
-from .cuda_variant import CUDA_TOLERANCE, CudaVariant, compile_cuda
+from .cuda_variant import CUDA_TOLERANCE, CudaVariant, check_family, compile_cuda
 from .cuda_variant import NAME as CUDA_FP16
 from .errors import ExportError
 from .evaluation import Evaluate, ScoringFunction, evaluate_variants
@@ -38,6 +38,7 @@ from .progress import Progress
 from .runtime import EncodedPairs, Pair, scorer
 from .schemes import Choice
 
+INT8 = "cpu-int8"
 VARIANTS = ("cpu-fp32", "cpu-int8")
 ALL_VARIANTS = (*VARIANTS, CUDA_FP16)
 SMALLEST_INT8_TOLERANCE = 0.02
@@ -56,7 +57,7 @@ class StudentExport:
     | `dev_pairs` | (query, product, human soft target in 0 to 1): Platt calibration. Empty: the identity |
     | `lists` | labelled candidate lists: int8 must rank them as fp32 does. Empty: that is not asked |
     | `evaluate` | metrics of a scoring function, called once for each variant. None: no evaluation and no gate |
-    | `variants` | which variants' files go into the folder; both for CPU are always built and checked |
+    | `variants` | which variants' files go into the folder; cpu-fp32 is always built and checked |
     | `attention` | its spelling. None: the faster one here |
     | `max_ndcg_loss` | the export is refused if int8 loses more in any metric whose name begins with nDCG |
     """
@@ -88,6 +89,8 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
     say = say or Progress()
     _check_plan(plan)
     checkpoint = load_checkpoint(plan.checkpoint, say) if isinstance(plan.checkpoint, Path) else plan.checkpoint
+    if CUDA_FP16 in plan.variants:
+        check_family(checkpoint)
     say(f"loaded {checkpoint.shape.layers} layers, {checkpoint.shape.hidden_size} wide, from {checkpoint.folder}")
     tokenizer = _tokenizer(checkpoint, plan.template)
     golden = EncodedPairs(tokenizer, GOLDEN_PAIRS)
@@ -98,9 +101,12 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
     fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say, plan.attention)
     lists = Lists(tokenizer, plan.lists) if plan.lists else None
     range_pairs, choice_pairs = (EncodedPairs(tokenizer, pairs) for pairs in (ranged, chosen))
-    int8, ranges = compile_int8(checkpoint, fp32, range_pairs, choice_pairs, say, plan.attention, lists)
+    built, choice = [fp32], None
+    if INT8 in plan.variants:
+        int8, choice = compile_int8(checkpoint, fp32, range_pairs, choice_pairs, say, plan.attention, lists)
+        built.append(int8)
     independence = {}
-    for variant in (fp32, int8):
+    for variant in built:
         independence[variant.name] = check_independence(variant.run, checked, variant.name)
         say(f"{variant.name}: logits move by at most {independence[variant.name].worst:.1g} with batch mates")
 
@@ -108,15 +114,15 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
 
     metrics: tuple[Metric, ...] = ()
     if plan.evaluate is not None:
-        scorers = {variant.name: scorer(variant.run, tokenizer) for variant in (fp32, int8)}
+        scorers = {variant.name: scorer(variant.run, tokenizer) for variant in built}
         metrics = evaluate_variants(plan.evaluate, scorers, plan.max_ndcg_loss, say)
-    written = [variant for variant in (fp32, int8) if variant.name in plan.variants]
+    written = [variant for variant in built if variant.name in plan.variants]
     last = written[-1] if written else fp32
     served = scorer(last.run, tokenizer)
     calibration = _calibrate(plan, served)
     say(f"calibrated: slope {calibration.slope:.3g}, intercept {calibration.intercept:.3g}")
-    logits = {v.name: checked.logits(v.run) for v in (fp32, int8)}
-    int8_errors = np.abs(logits["cpu-int8"] - logits["cpu-fp32"])
+    logits = {v.name: checked.logits(v.run) for v in built}
+    int8_errors = np.abs(logits[built[-1].name] - logits[fp32.name])
     reference = calibration.scores(logits[last.name][len(golden) :])
     contents: dict[str, Any] = {
         "name": plan.name,
@@ -134,7 +140,7 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
         "score_histogram": score_histogram(reference, plan.calibration_data),
     }
     notes = [f"Several outputs made one logit by their gains: {checkpoint.outputs}."] if checkpoint.outputs else []
-    notes += _notes(torch_difference, len(torch_pairs), len(checked), ranges, independence, int8_errors)
+    notes += _notes(torch_difference, len(torch_pairs), len(checked), choice, independence, int8_errors)
     notes += [variant.note for variant in cuda]
     manifest = _write(out, contents, checkpoint, [*written, *cuda], _int8_tolerance(int8_errors), notes)
     say(f"wrote {out}: {manifest.name} {manifest.version}, {', '.join(v.name for v in manifest.variants)}")
@@ -186,26 +192,31 @@ def _notes(
     torch_difference: float,
     torch_pairs: int,
     pairs: int,
-    choice: Choice,
+    choice: Choice | None,
     independence: dict[str, Independence],
     int8_errors: NDArray[np.float64],
 ) -> list[str]:
     return [
         f"fp32 against torch: at most {torch_difference:.1g} apart on {torch_pairs} pairs (limit {TOLERANCE:g}).",
-        f"int8 ranges by {choice}.",
-        *([f"int8 against fp32 on candidate lists: {choice.faithfulness}."] if choice.faithfulness else []),
+        *([] if choice is None else _int8_notes(choice, pairs, int8_errors)),
         *(
-            [f"RMS error of the logits with one operand in int8: {_table(choice.sensitivity)}."]
-            if choice.sensitivity
-            else []
-        ),
-        f"int8 against fp32: logits {_rms(int8_errors):.3g} apart (root mean square), at most {int8_errors.max():.3g}, "
-        f"on {pairs} pairs.",
-        *(
-            f"{name}: the same pair alone, in micro-batches, in one batch of {found.pairs} and beside the longest: "
-            f"logits differ by at most {found.worst:.1g} (limit {TOLERANCE:g})."
+            f"{name}: the same pair alone, in micro-batches, in one batch of {found.pairs}, beside the longest and "
+            f"beside others: logits differ by at most {found.worst:.1g} (limit {TOLERANCE:g})."
             for name, found in independence.items()
         ),
+    ]
+
+
+def _int8_notes(choice: Choice, pairs: int, errors: NDArray[np.float64]) -> list[str]:
+    notes = [f"int8 ranges by {choice}."]
+    if choice.faithfulness:
+        notes.append(f"int8 against fp32 on candidate lists: {choice.faithfulness}.")
+    if choice.sensitivity:
+        notes.append(f"RMS error of the logits with one operand in int8: {_table(choice.sensitivity)}.")
+    return [
+        *notes,
+        f"int8 against fp32: logits {_rms(errors):.3g} apart (root mean square), at most {errors.max():.3g}, "
+        f"on {pairs} pairs.",
     ]
 
 

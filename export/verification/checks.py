@@ -68,7 +68,7 @@ class Checks:
 
     @contextmanager
     def __call__(self, name: str, variant: str = "") -> Iterator[Check]:
-        """One check: the block sets its finding; a refusal in the block fails it, `SkippedError` skips it."""
+        """One check: the block sets its finding; an error in the block fails it, `SkippedError` skips it."""
         check = Check(name, variant)
         start = self._clock()
         try:
@@ -77,6 +77,8 @@ class Checks:
             check.result, check.finding = "skipped", Finding(str(reason))
         except (ArtifactError, ExportError, OSError) as error:
             check.result, check.finding = "FAIL", Finding(str(error).removeprefix(f"{variant}: "))
+        except Exception as error:  # files of anybody's making break libraries in ways of their own
+            check.result, check.finding = "FAIL", Finding(f"{type(error).__name__}: {error}".partition("\n")[0])
         check.seconds = self._clock() - start
         self.done.append(check)
         for line in (str(check), *check.finding.table):

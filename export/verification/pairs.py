@@ -59,8 +59,9 @@ def pairs_to_check(count: int, path: Path | None, seed: int) -> list[Pair]:
     lists: dict[str, list[Pair]] = {}
     for pair in read_pairs(path):
         lists.setdefault(pair[0], []).append(pair)
-    order = np.random.default_rng(seed).permutation(list(lists))
-    return [pair for query in order for pair in lists[str(query)]][:count]
+    queries = list(lists)
+    order = np.random.default_rng(seed).permutation(len(queries)).tolist()
+    return [pair for i in order for pair in lists[queries[i]]][:count]
 
 
 def rows_by_query(pairs: Iterable[Pair]) -> list[list[int]]:
@@ -77,7 +78,9 @@ def _lines(path: Path, kind: type[Line]) -> list[Line]:
         text = path.read_text()
     except UnicodeDecodeError as error:
         raise ExportError(f"{path}: expected lines of JSON in UTF-8: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut at U+2028 within a title
+        if not line.strip():
+            continue
         try:
             found.append(kind.model_validate_json(line))
         except ValidationError as error:

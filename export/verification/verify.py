@@ -15,7 +15,7 @@ from artifact.loading import (
     read_manifest,
 )
 
-from ..checkpoint import load_checkpoint
+from ..checkpoint import Checkpoint, load_checkpoint
 from ..errors import ExportError
 from ..graph import Floats
 from ..runtime import EncodedPairs, Feeds, Pair, Run, logits_of, open_session
@@ -102,6 +102,7 @@ class _Verification:
         self._options = options
         self._pairs = pairs
         self._judged = judged
+        self._inputs: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._tables: dict[str, set[int]] = {}
         self._tokenizer: PairTokenizer | None = None
@@ -143,6 +144,7 @@ class _Verification:
             self._tables[variant.name] = embedded_tokens(model)
             if variant.device == "cpu" and self._checks.count("FAIL") == before:
                 session = open_session(path.read_bytes())
+                self._inputs = {each.name for each in session.get_inputs()}
                 self._runs[variant.name] = partial(_run, logits_of(session))
 
     def _read_tokenizer(self) -> None:
@@ -179,10 +181,10 @@ class _Verification:
         full = next((v for v in self._manifest.variants if (v.device, v.precision) == ("cpu", "fp32")), None)
         if self._options.checkpoint is not None:
             with self._checks("parity", "" if full is None else full.name) as check:
-                checkpoint = load_checkpoint(self._options.checkpoint, self._checks.say)
-                if full is None:
+                checkpoint = self._checkpoint(self._options.checkpoint)
+                if full is None or full.name not in self._runs:
                     reference = ("torch", self._encoded(self._pairs).logits(checkpoint.logits))
-                    raise SkippedError("no fp32 variant to compare with torch")
+                    raise SkippedError("no fp32 variant that passed its checks, to compare with torch")
                 pairs = self._encoded(self._pairs[:TORCH_PAIRS])
                 check.finding = check_torch(checkpoint, self._ready(full), pairs)
         if full is not None and full.name in self._runs and self._tokenizer is not None:
@@ -198,7 +200,20 @@ class _Verification:
                 check.finding = check_precision(found, expected, lists, variant.golden_tolerance, against)
         if len(self._checks.done) == made:
             with self._checks("parity"):
-                raise SkippedError("one variant alone; give --checkpoint to compare it with torch")
+                alone = len(self._manifest.variants) == 1
+                why = "one variant alone" if alone else "no fp32 variant that passed its checks"
+                raise SkippedError(f"{why}; give --checkpoint to compare with torch")
+
+    def _checkpoint(self, folder: Path) -> Checkpoint:
+        """The checkpoint, read as it was for this artifact: with its tokenizer, token types and gains."""
+        gains = next((v.choices["gains"] for v in self._manifest.variants if "gains" in v.choices), None)
+        return load_checkpoint(
+            folder,
+            self._checks.say,
+            None if gains is None else [float(gain) for gain in gains.split(",")],
+            self._folder / self._manifest.tokenizer.file,
+            not self._inputs or "token_type_ids" in self._inputs,
+        )
 
     def _calibration(self) -> None:
         calibration = self._manifest.calibration

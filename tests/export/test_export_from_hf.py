@@ -18,6 +18,7 @@ from export.checkpoint import load_checkpoint
 from export.model_tokenizer import read_tokenizer
 from export.pairs_file import read_pairs
 from export.template_file import read_template, template_of
+from export.verification import Options, verify
 from export.weight_files import read_weights
 from service.metrics import Metrics
 from service.onnx_engine import OnnxEngine
@@ -83,6 +84,20 @@ def test_the_command_line_writes_an_artifact_with_the_fields_it_is_told(
     assert [(field.name, field.max_tokens) for field in manifest.template.fields] == [("title", 40), ("brand", 8)]
     assert (manifest.template.max_query_tokens, manifest.template.max_tokens) == (12, 64)
     assert manifest.template.pair_format.pad == "<pad>"
+
+
+def test_gains_of_an_export_are_those_that_verification_reads(tmp_path: Path, pairs: Path) -> None:
+    folder = CASES["bert"].write(tmp_path / "checkpoint", outputs=2)
+    export(folder, tmp_path / "a", pairs, gains=(1.0, 0.0))
+    checks, _ = verify(tmp_path / "a", silent, Options(pairs=40, checkpoint=folder, latency_budget_s=0))
+    assert checks.passed, [str(check) for check in checks.done]
+
+
+def test_words_of_neighbouring_fields_stay_apart(roberta: Path, tmp_path: Path, pairs: Path) -> None:
+    export(roberta, tmp_path / "a", pairs, fields="title:40,brand:8", variants=("cpu-fp32",))
+    tokenizer = load_artifact(tmp_path / "a").tokenizer
+    apart, joined = tokenizer.encode_products([{"title": "desk lamp", "brand": "water"}, {"title": "desk lamp water"}])
+    assert apart.tolist() == joined.tolist()
 
 
 def test_the_graph_for_cuda_is_refused_to_families_that_it_is_not_written_for(

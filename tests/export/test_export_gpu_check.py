@@ -25,6 +25,7 @@ from export.gpu_check import (
 )
 from export.runtime import EncodedPairs, logits_of, open_session
 
+from .families import CASES
 from .tiny import silent
 
 
@@ -33,6 +34,12 @@ def subject(checkpoint_folder: Path) -> Subject:
     found = subject_of_checkpoint(checkpoint_folder, silent)
     assert len(found.pairs) == 1000
     return found
+
+
+def test_checkpoints_that_the_graph_is_not_written_for_are_refused(tmp_path: Path) -> None:
+    for folder in (CASES["distilbert"].write(tmp_path / "a"), CASES["bert"].write(tmp_path / "b", outputs=3)):
+        with pytest.raises(ExportError, match="is written for BERT with one output"):
+            subject_of_checkpoint(folder, silent)
 
 
 class Some(EncodedPairs):

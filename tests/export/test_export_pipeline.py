@@ -10,6 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import export.attention
+import export.faithful
+import export.schemes
 from artifact import load_artifact
 from export import ExportError, StudentExport, export_plain, export_student
 from export.checkpoint import load_checkpoint
@@ -82,6 +84,21 @@ def test_only_the_wanted_variants_are_written_but_all_are_evaluated(plan: Studen
     assert {path.name for path in (tmp_path / "a").glob("*.onnx")} == {"cpu-int8.onnx"}
     assert {metric.variant for metric in manifest.evaluation} == {"cpu-fp32", "cpu-int8"}
     assert all(pair.logits.keys() == {"cpu-int8"} for pair in manifest.golden_pairs)
+
+
+def test_fp32_alone_is_exported_where_int8_cannot_be_served(
+    plan: StudentExport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.schemes, "MIN_PAIRS", 10)
+    monkeypatch.setattr(export.faithful, "MIN_TAU", 1.1)
+    made = made_up_pairs(60, seed=9)
+    refused = replace(plan, lists=[(made[:30], ()), (made[30:], ())])
+    with pytest.raises(ExportError, match=r"--variants cpu-fp32"):
+        export_student(refused, tmp_path / "a", silent)
+    manifest = export_student(replace(refused, variants=("cpu-fp32",)), tmp_path / "a", silent)
+    assert [variant.name for variant in manifest.variants] == ["cpu-fp32"]
+    assert {metric.variant for metric in manifest.evaluation} == {"cpu-fp32"}
+    assert "int8 ranges" not in (tmp_path / "a" / "MODEL_CARD.md").read_text()
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(plan: StudentExport, exported: Path, tmp_path: Path) -> None:

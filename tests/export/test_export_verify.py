@@ -98,6 +98,26 @@ def test_a_flipped_byte(folder: Path) -> None:
     assert set(results(checks, "cpu-fp32").values()) == {"ok"}
 
 
+def test_a_file_cut_to_nothing(folder: Path) -> None:
+    (folder / "cpu-int8.onnx").write_bytes(b"")
+    found = failures(folder)
+    assert "expected" in found["hash and size cpu-int8"]
+    assert not any(name.startswith("golden") for name in found)
+
+
+def test_pairs_of_a_file_may_hold_any_sign(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    lines = [{"query": f"lamp\0{i % 3}\0", "product": {"title": f"desk\u2028lamp {i}"}} for i in range(12)]
+    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n\n", "utf-8")
+    assert not failures(folder, Options(pairs=12, texts=path, latency_budget_s=0))
+
+
+def test_the_wrong_checkpoint_fails_in_a_sentence(folder: Path, tmp_path: Path) -> None:
+    other = write_checkpoint(tmp_path / "other", max_position_embeddings=8)
+    found = failures(folder, Options(pairs=40, checkpoint=other, latency_budget_s=0))
+    assert list(found) == ["parity cpu-fp32"]
+
+
 def test_a_missing_file(folder: Path) -> None:
     (folder / "cpu-int8.onnx").unlink()
     assert failures(folder).keys() == {"hash and size cpu-int8"}
