@@ -9,7 +9,7 @@ from scipy import stats
 from .groups import Groups
 
 LEVEL = 0.95
-BATCH_NUMBERS = 1 << 22
+BATCH_NUMBERS = 1 << 20
 
 Draw = Callable[[np.random.Generator], NDArray[np.float64]]
 """How often each row is taken into one resample, shape (rows,)."""
