@@ -68,7 +68,7 @@ class Search:
 
     Args:
         build: the graph of a scheme.
-        measured: activations on the range pairs, divided by what it is given.
+        measure: activations on the range pairs, divided by what it is given.
         weights: of each operand the matrices (outer, inner) that it is multiplied by.
         fp32: what the scheme is held against.
         choice_pairs: the way of setting ranges with the smallest logit error on these is taken.
