@@ -1,6 +1,6 @@
 """From a checkpoint to checked ONNX variants: fp32, measured ranges, int8, each in its faster spelling."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from .graph import Arithmetic, Float32, Observed, serialise
 from .parity import Precision, check_against_torch
 from .quantise import Int8, Scheme
 from .ranges import measure
-from .runtime import EncodedPairs, Feeds, Run, logits_of, open_session, optimised_operators
+from .runtime import EncodedPairs, Run, logits_of, open_session, optimised_operators, run_all
 from .schemes import Choice, Search
 from .timing import in_turn
 
@@ -138,7 +138,7 @@ def _fastest(
         return next(iter(tried.values()))
     batches = pairs.micro_batches()
     feeds = [pairs.feeds(rows) for rows in batches[:: -(-len(batches) // TIMED_BATCHES)]]
-    seconds = in_turn({each: partial(_run_all, compiled.run, feeds) for each, compiled in tried.items()}, ROUNDS)
+    seconds = in_turn({each: partial(run_all, compiled.run, feeds) for each, compiled in tried.items()}, ROUNDS)
     first, second = SPELLINGS
     faster = np.array(seconds[second]) < (1 - MARGIN) * np.array(seconds[first])
     chosen = second if faster.mean() >= SHARE else first
@@ -150,8 +150,3 @@ def _fastest(
 def _gains(checkpoint: Checkpoint) -> dict[str, str]:
     gains = checkpoint.shape.gains
     return {"gains": ",".join(map(str, gains))} if gains else {}
-
-
-def _run_all(run: Run, feeds: Sequence[Feeds]) -> None:
-    for each in feeds:
-        run(each)

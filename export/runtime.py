@@ -72,6 +72,12 @@ def read_by(session: ort.InferenceSession, feeds: Feeds) -> Feeds:
     return {each.name: feeds[each.name] for each in session.get_inputs()}
 
 
+def run_all(run: Callable[[Feeds], object], batches: Iterable[Feeds]) -> None:
+    """Runs one batch after another."""
+    for feeds in batches:
+        run(feeds)
+
+
 def optimised_operators(model: bytes) -> Counter[str]:
     """How often each operator stands in the graph that ONNX Runtime makes of a model."""
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from .checkpoint import Checkpoint, load_checkpoint
 from .compile import Say
 from .peers import QUANTISED_FILE, write_peer
 from .plain import export_plain
-from .runtime import MICRO_BATCH, Feeds, open_session, session_options
+from .runtime import MICRO_BATCH, Feeds, open_session, run_all, session_options
 from .timing import in_turn
 from .workload import Lanes, Workload
 
@@ -91,7 +91,7 @@ def measure_speed(checkpoint: Path, rounds: int, say: Say) -> Speed:
     seconds = in_turn(
         {
             LANES: partial(team.run, partial(_run, ours), micro),
-            PEER: partial(_run_all, peer, batches),
+            PEER: partial(run_all, partial(_run, peer), batches),
             BOUND: passes(bound, len(micro), lanes),
         },
         rounds,
@@ -108,8 +108,3 @@ def _products_of(loaded: Checkpoint, work: Workload, micro_batches: int) -> list
 
 def _run(session: ort.InferenceSession, feeds: Feeds) -> None:
     session.run([OUTPUT], feeds)
-
-
-def _run_all(session: ort.InferenceSession, batches: list[Feeds]) -> None:
-    for each in batches:
-        _run(session, each)
