@@ -28,6 +28,14 @@ class TokenizerFile(_Part):
     vocab_size: int = Field(ge=1)
 
 
+class LatencyPoint(_Part):
+    """The median time of one run over pairs of one length, on one thread of the machine that made the artifact."""
+
+    pairs: int = Field(ge=1)
+    tokens: int = Field(ge=1, description="of each pair, special ones included")
+    seconds: float = Field(gt=0, allow_inf_nan=False)
+
+
 class Variant(_Part):
     """One compiled form of the model."""
 
@@ -41,6 +49,9 @@ class Variant(_Part):
         default_factory=dict, description="what the export chose by measuring, such as attention: fused"
     )
     golden_tolerance: float = Field(gt=0, description="largest |logit - golden logit| that passes on any machine")
+    latency: tuple[LatencyPoint, ...] = Field(
+        default=(), description="what a run takes by its shape: where a service's predictions start"
+    )
 
 
 class DataSet(_Part):

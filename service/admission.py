@@ -1,39 +1,40 @@
-"""Decides at a request's arrival whether it may enter the queue.
+"""Decides at a request's arrival whether it may enter the queue, and when it is due there.
 
-A prediction has to know the order of work (see work_queue): the earliest deadline goes first, but every second unit
-goes to the smallest request that waits. A request is therefore done by the earlier of two ways:
+The queue works in the order in which requests are due. A request is due when STRETCH times the time has passed that it
+would take alone, or at its deadline if that is earlier: so one of a single product is due long before one of a thousand
+that came earlier, and all are slowed down alike. Where that would make others late, it is due at its deadline.
 
-- in deadline order: after all work with an earlier deadline, and after smaller requests that overtake it;
-- by overtaking: with every second unit, after all requests that are smaller still. A request of one product beside
-  thousands is done after a few micro-batches, whatever their deadlines.
-
-All products cost the same here, prepared or not, whatever their length. Lanes run independent units, so a backlog of x
-lane-seconds takes x / lanes.
+A request enters if in this order it is predicted to be done by its deadline, and all that were admitted before it still
+are by theirs. What is predicted is lane-seconds of work. Lanes run independent units, so x lane-seconds take x / lanes,
+and the last unit runs on one lane alone.
 """
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from .cost import CostEstimate
-from .errors import OverloadedError, PredictedLateError
+from .errors import BacklogFullError, OverloadedError, PredictedLateError
 from .job import Job
 
 HEADROOM = 1.15
 """A request is admitted if it would be on time even with its prediction this many times longer."""
 
+STRETCH = 4.0
+"""How many times the time that it would take alone a request is to take, where there is room for all."""
+
 
 class Admission(Protocol):
     """An admission rule. Called on the event loop: it must not block."""
 
-    def admit(self, job: Job, now: float, queued: Collection[Job]) -> None:
-        """Returns for a request that may enter; the caller then adds it to the queue.
+    def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
+        """Returns for a request that may enter, its `due` set; the caller then adds it to the queue.
 
         Args:
             job: the request. Its deadline has not passed.
             now: the monotonic clock, in seconds.
-            queued: the requests that were admitted and have not ended.
+            queued: the requests that were admitted and have not ended, the first due first.
 
         Raises:
             OverloadedError: it may not, and when to try again.
@@ -41,22 +42,52 @@ class Admission(Protocol):
         ...
 
 
+class RetryAfter:
+    """When to come back, in whole seconds: when the backlog has drained, and a random time on top.
+
+    Without the random part all callers refused in one moment would come back in one.
+
+    Args:
+        drain_rate: lane-seconds of predicted work that get done per second.
+        random_source: of the random part.
+    """
+
+    def __init__(self, drain_rate: Callable[[], float], random_source: random.Random) -> None:
+        self._drain_rate = drain_rate
+        self._random = random_source
+
+    def seconds(self, excess_s: float) -> int:
+        """For a request that would fit, were the backlog smaller by so many lane-seconds."""
+        wait_s = excess_s / self._drain_rate()
+        return max(1, math.ceil(wait_s + self._random.random() * max(1.0, wait_s)))
+
+
 @dataclass(frozen=True, slots=True)
-class BoundedQueue:
-    """Admits while the products in the queue, waiting or in work, stay within a bound."""
+class BoundedBacklog:
+    """Admits while the backlog stays within a bound, however far away the deadlines are.
 
-    max_queued_products: int
-    cost: CostEstimate = field(default_factory=CostEstimate)
-    lanes: int = 1
+    With nothing in work, every request is admitted.
 
-    def admit(self, job: Job, now: float, queued: Collection[Job]) -> None:  # noqa: ARG002
+    Attributes:
+        limit_s: the bound in seconds of work for each lane.
+        lanes: how many make progress.
+        retry_after: when to come back.
+    """
+
+    limit_s: Callable[[], float]
+    lanes: Callable[[], int]
+    retry_after: RetryAfter
+
+    def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
         """See Admission."""
-        products = sum(each.unscored for each in queued)
-        if products + job.unscored > self.max_queued_products:
-            raise OverloadedError(
-                f"{products} products are queued, and {job.unscored} more would pass the limit of "
-                f"{self.max_queued_products}",
-                retry_after_s=_whole_seconds(products * self.cost.product_s / self.lanes),
+        bound_s = self.limit_s() * self.lanes()
+        backlog_s = sum(each.remaining_s for each in queued if not each.is_dead(now))
+        excess_s = backlog_s + job.first_s - bound_s
+        if backlog_s and excess_s > 0:
+            raise BacklogFullError(
+                f"the backlog of {backlog_s / self.lanes() * 1000:.0f} ms has no room for "
+                f"{job.first_s / self.lanes() * 1000:.0f} ms more",
+                retry_after_s=self.retry_after.seconds(excess_s),
             )
 
 
@@ -64,68 +95,82 @@ class BoundedQueue:
 class PredictedTime:
     """Admits a request if it will be done by its deadline, and makes no request late that was admitted before.
 
-    Two exceptions. With nothing in work, every request is admitted: an estimate that is too high heals by new work
-    alone. And a request that fits one micro-batch may overtake at the cost of larger ones, which the order of work
-    promises it; they have the headroom for that.
+    With nothing in work, every request is admitted: an estimate that is too high heals by new work alone.
+
+    Attributes:
+        micro_batch_s: lane-seconds of a micro-batch.
+        lanes: how many make progress.
+        retry_after: when to come back.
     """
 
-    cost: CostEstimate
-    lanes: int
+    micro_batch_s: Callable[[], float]
+    lanes: Callable[[], int]
+    retry_after: RetryAfter
 
-    def admit(self, job: Job, now: float, queued: Collection[Job]) -> None:
+    def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
         """See Admission."""
-        left_s = job.deadline - now
         waiting = [each for each in queued if not each.is_dead(now)]
-        predicted_s = min(self._in_order_s(job, now, waiting), self._overtaking_s(job, waiting))
-        behind = [each for each in waiting if job.deadline < each.deadline or job.unscored < each.unscored]
-        own_s = job.unscored * self.cost.product_s
-        if waiting:
-            late_s = predicted_s * HEADROOM - left_s
-            if late_s > 0:
-                raise PredictedLateError(
-                    f"predicted to be done in {predicted_s * 1000:.0f} ms, and due in {left_s * 1000:.0f} ms",
-                    retry_after_s=_whole_seconds(late_s),
-                )
-            harmed = any(each.spare_s < own_s for each in behind)
-            if harmed and job.unscored > self.cost.micro_batch_products:
-                raise PredictedLateError("it would make requests late that were admitted before")
+        lanes, tail_s = self.lanes(), self.micro_batch_s()
+        early = min(job.deadline, now + STRETCH * job.remaining_s / lanes + tail_s)
+        for due in dict.fromkeys((early, job.deadline)):
+            schedule = _Schedule(now, lanes, tail_s)
+            for each in waiting:
+                if each.due <= due:
+                    schedule.append(each)
+            predicted_s = schedule.end_s(job.first_s)
+            late_s = (predicted_s * HEADROOM - (job.deadline - now)) * lanes
+            # What is small may use up the headroom of those behind it.
+            margin = 1.0 if job.remaining_s <= tail_s else HEADROOM
+            harmed_s = schedule.delay(job, [each for each in waiting if each.due > due], margin)
+            if not waiting or max(late_s, harmed_s) <= 0:
+                job.due, job.predicted_s, job.promised = due, predicted_s, late_s <= 0
+                return
+        if late_s > 0:
+            raise PredictedLateError(
+                f"predicted to be done in {predicted_s * 1000:.0f} ms, and due in {(job.deadline - now) * 1000:.0f} ms",
+                retry_after_s=self.retry_after.seconds(late_s),
+            )
+        raise PredictedLateError(
+            "it would make requests late that were admitted before", retry_after_s=self.retry_after.seconds(harmed_s)
+        )
+
+
+class _Schedule:
+    """When requests end that are worked on one after another.
+
+    Args:
+        now: the monotonic clock, in seconds.
+        lanes: how many make progress.
+        tail_s: seconds of the unit in work, which has to end first.
+    """
+
+    def __init__(self, now: float, lanes: int, tail_s: float) -> None:
+        self._now = now
+        self._lanes = lanes
+        self._tail_s = tail_s
+        self._lane_s = 0.0
+
+    def end_s(self, lane_s: float) -> float:
+        """Seconds from now until so many further lane-seconds are done."""
+        return (self._lane_s + lane_s) / self._lanes + self._tail_s
+
+    def append(self, job: Job) -> float:
+        """Adds the next job, and returns the lane-seconds that it can spare; infinite where it cannot be made late."""
+        left_s = job.deadline - self._now
+        spare_s = (left_s - self.end_s(job.remaining_s)) * self._lanes
+        # What is not done at its deadline is dropped there.
+        self._lane_s = max(self._lane_s, min(self._lane_s + job.remaining_s, left_s * self._lanes))
+        return spare_s if job.promised and not job.partial else math.inf
+
+    def delay(self, job: Job, behind: Sequence[Job], margin: float) -> float:
+        """By how many lane-seconds a job before these makes one of them late, where they keep `margin` of their time."""
+        harmed_s = 0.0
         for each in behind:
-            each.spare_s -= own_s
-        job.predicted_s = predicted_s
-        # Nothing can make late a partial answer, nor what is predicted late with nothing else in work.
-        if not job.partial and predicted_s < left_s:
-            job.spare_s = (left_s - predicted_s) * self.lanes
-
-    def _in_order_s(self, job: Job, now: float, waiting: Sequence[Job]) -> float:
-        product_s = self.cost.product_s
-        lane_s = 0.0
-        for each in sorted((each for each in waiting if each.deadline <= job.deadline), key=lambda each: each.deadline):
-            # What is not scored at a request's deadline is dropped there.
-            lane_s = min(lane_s + each.unscored * product_s, (each.deadline - now) * self.lanes)
-        lane_s += self._own_s(job)
-        later = sum(each.unscored for each in waiting if each.deadline > job.deadline and each.unscored < job.unscored)
-        # Overtaking takes every second unit at most.
-        return self._elapsed_s(lane_s + min(later * product_s, lane_s))
-
-    def _overtaking_s(self, job: Job, waiting: Sequence[Job]) -> float:
-        unit_products = self.cost.micro_batch_products
-        lane_s = self._own_s(job)
-        turns = 1 + math.ceil((1 if job.partial else job.unscored) / unit_products)
-        for each in waiting:
-            if (each.unscored, each.deadline) <= (job.unscored, job.deadline):
-                lane_s += each.unscored * self.cost.product_s
-                turns += 1 + math.ceil(each.unscored / unit_products)
-        # Each of these units waits for one of the request whose deadline is the earliest.
-        return self._elapsed_s(lane_s + (turns - 1) * self.cost.pairs.unit_s)
-
-    def _own_s(self, job: Job) -> float:
-        """Lane-seconds until its caller gets something: all products, or of a partial answer a first micro-batch."""
-        pairs = min(float(job.unscored), self.cost.micro_batch_products) if job.partial else job.unscored
-        return job.unscored * self.cost.prepare.product_s + pairs * self.cost.pairs.product_s
-
-    def _elapsed_s(self, lane_s: float) -> float:
-        # The unit in work has to end first, and the last one runs on one lane alone.
-        return lane_s / self.lanes + self.cost.pairs.unit_s
+            spare_s = self.append(each)
+            kept_s = (1.0 - 1.0 / margin) * (each.deadline - self._now) * self._lanes
+            if spare_s < math.inf:
+                harmed_s = max(harmed_s, job.remaining_s - max(0.0, spare_s - kept_s))
+        return harmed_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +179,7 @@ class Every:
 
     rules: tuple[Admission, ...]
 
-    def admit(self, job: Job, now: float, queued: Collection[Job]) -> None:
+    def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
         """See Admission."""
         for rule in self.rules:
             rule.admit(job, now, queued)
-
-
-def _whole_seconds(seconds: float) -> int:
-    return max(1, math.ceil(seconds))

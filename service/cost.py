@@ -1,65 +1,217 @@
-"""What a product costs the lanes, learned from the work that they do."""
+"""What work costs the lanes: predicted from its shape, learned from the work that they do.
 
+A unit's time is a line in its size: seconds = intercept + slope * size. One line prepares products (size: products); for
+scoring there is one line per class of pair lengths (size: padded tokens), since attention makes long pairs dearer per
+token. The lines start as the artifact's latency table has them, measured where the artifact was made. How much slower or
+faster this machine is at present is one ratio on top, which follows within a fraction of a second of work.
+"""
+
+import bisect
 import math
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-WINDOW_S = 0.25
-"""Lane-seconds of work after which a measurement has lost two thirds of its weight."""
+from artifact import LatencyPoint
+
+RATIO_WINDOW_S = 0.25
+"""Lane-seconds of work after which a measurement has lost two thirds of its weight in the machine's ratio."""
+
+LINE_WINDOW_S = 5.0
+"""The same for the lines: the graph's shape does not change with the machine's mood."""
 
 OUTLIER = 4.0
-"""One measurement counts as this many times what was expected of it, at most."""
+"""One measurement counts as this many times what was expected of it, at most, and as one part of that at least."""
+
+PRIOR_WEIGHT = 2.0
+"""Measurements that the line a model starts with is worth, at each of two sizes."""
+
+LENGTH_CLASSES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
+"""Longest pair of each class but the last, in tokens."""
+
+PREPARE_UNIT_S = 50e-6
+PREPARE_PRODUCT_S = 40e-6
+"""Tokenising, until the first unit has been measured: the order of magnitude of one core of a server."""
+
+UNKNOWN_TOKEN_S = 25e-6
+"""The same per token of a small model, where the artifact has no latency table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """seconds = intercept_s + slope_s * size, both at least 0."""
+
+    intercept_s: float
+    slope_s: float
+
+    def at(self, size: float) -> float:
+        """Seconds of a unit of this size."""
+        return self.intercept_s + self.slope_s * size
+
+
+def line_through(points: Sequence[tuple[float, float, float]]) -> Line:
+    """The weighted least-squares line of (size, seconds, weight), with neither part below 0."""
+    weight = math.fsum(w for _, _, w in points)
+    if not weight:
+        return Line(0.0, 0.0)
+    mean_size = math.fsum(w * x for x, _, w in points) / weight
+    mean_s = math.fsum(w * t for _, t, w in points) / weight
+    spread = math.fsum(w * (x - mean_size) ** 2 for x, _, w in points)
+    together = math.fsum(w * (x - mean_size) * (t - mean_s) for x, t, w in points)
+    return _bounded(mean_size, mean_s, together / spread if spread else math.inf)
+
+
+def _bounded(mean_size: float, mean_s: float, slope_s: float) -> Line:
+    slope_s = max(0.0, min(slope_s, mean_s / mean_size if mean_size else 0.0))
+    return Line(mean_s - slope_s * mean_size, slope_s)
+
+
+class FittedLine:
+    """A line that follows measurements: least squares in which old ones fade, held by where it started.
+
+    Args:
+        prior: where it starts. It keeps a little weight for ever, so that measurements of one size alone, the rule
+            under steady traffic, cannot tilt the line.
+        sizes: two sizes at which the prior holds it.
+    """
+
+    def __init__(self, prior: Line, sizes: tuple[float, float]) -> None:
+        self.line = prior
+        self._prior = [(size, prior.at(size), PRIOR_WEIGHT) for size in sizes]
+        self._weight = self._size = self._s = self._size2 = self._size_s = 0.0
+
+    def observe(self, size: float, seconds: float) -> None:
+        """Learns from one unit of work."""
+        faded = math.exp(-seconds / LINE_WINDOW_S)
+        self._weight = self._weight * faded + 1.0
+        self._size = self._size * faded + size
+        self._s = self._s * faded + seconds
+        self._size2 = self._size2 * faded + size * size
+        self._size_s = self._size_s * faded + size * seconds
+        weight, x, t, xx, xt = self._weight, self._size, self._s, self._size2, self._size_s
+        for prior_size, prior_s, prior_weight in self._prior:
+            weight += prior_weight
+            x += prior_weight * prior_size
+            t += prior_weight * prior_s
+            xx += prior_weight * prior_size * prior_size
+            xt += prior_weight * prior_size * prior_s
+        spread = xx - x * x / weight
+        self.line = _bounded(x / weight, t / weight, (xt - x * t / weight) / spread if spread > 0 else math.inf)
 
 
 class StageCost:
-    """The cost of one stage: a mean over recent work, old work fading with the lane time spent since.
+    """The cost of one stage of the work, by classes of like units. Safe to use from several threads.
 
-    One absurd measurement moves it by little, since it is capped. A machine that has become slower moves it all the
-    same: each further measurement raises the cap. Safe to use from several threads.
+    Args:
+        priors: one line per class.
+        sizes: two usual sizes of a unit.
+        ratio: what a unit takes on this machine, as a multiple of the priors, until it is measured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, priors: Sequence[Line], sizes: tuple[float, float], ratio: float = 1.0) -> None:
         self._lock = threading.Lock()
+        self._lines = [FittedLine(prior, sizes) for prior in priors]
+        self._first_ratio = ratio
         self._seconds = 0.0
-        self._products = 0.0
-        self._units = 0.0
+        self._expected_s = 0.0
 
     @property
-    def product_s(self) -> float:
-        """Lane-seconds per product; 0 before the first measurement."""
-        return self._seconds / self._products if self._products else 0.0
+    def ratio(self) -> float:
+        """How many times what the lines say a unit takes at present."""
+        return self._seconds / self._expected_s if self._expected_s else self._first_ratio
 
-    @property
-    def unit_s(self) -> float:
-        """Lane-seconds per unit of work; 0 before the first measurement."""
-        return self._seconds / self._units if self._units else 0.0
+    def predict_s(self, size: float, kind: int = 0) -> float:
+        """Lane-seconds of a unit of this size and class."""
+        return self._lines[kind].line.at(size) * self.ratio
 
-    def observe(self, seconds: float, products: int) -> None:
-        """Learns from one unit of work, begun and ended on one lane."""
+    def observe(self, seconds: float, size: float, kind: int = 0) -> None:
+        """Learns from one unit, begun and ended on one lane."""
         with self._lock:
-            if self._seconds:
-                faded = math.exp(-min(seconds, WINDOW_S) / WINDOW_S)
-                seconds = min(seconds, OUTLIER * max(self.product_s * products, self.unit_s))
-                self._seconds *= faded
-                self._products *= faded
-                self._units *= faded
-            self._seconds += seconds
-            self._products += products
-            self._units += 1
+            fitted = self._lines[kind]
+            expected_s = fitted.line.at(size)
+            if expected_s <= 0.0 or seconds <= 0.0:
+                return
+            ratio = self.ratio
+            seconds = min(max(seconds, expected_s * ratio / OUTLIER), expected_s * ratio * OUTLIER)
+            faded = math.exp(-min(seconds, RATIO_WINDOW_S) / RATIO_WINDOW_S)
+            self._seconds = self._seconds * faded + seconds
+            self._expected_s = self._expected_s * faded + expected_s
+            fitted.observe(size, seconds / self.ratio)
 
 
-class CostEstimate:
-    """Both stages of a product's way: preparing it, and scoring its pair. One loaded model per estimate."""
+class CostModel:
+    """Predicts the lane-seconds of one loaded model's work.
 
-    def __init__(self) -> None:
-        self.prepare = StageCost()
-        self.pairs = StageCost()
+    Args:
+        table: the variant's latency table; empty where the artifact has none.
+        budget_tokens: padded tokens of a full micro-batch.
+    """
+
+    def __init__(self, table: Sequence[LatencyPoint] = (), budget_tokens: int = 256) -> None:
+        sizes = (budget_tokens / 8, float(budget_tokens))
+        self._pairs = StageCost([_prior(table, kind) for kind in range(len(LENGTH_CLASSES) + 1)], sizes)
+        self._prepare = StageCost([Line(PREPARE_UNIT_S, PREPARE_PRODUCT_S)], (1.0, 32.0))
+        self._budget_tokens = budget_tokens
+        self._token_ratio = 1.0
 
     @property
-    def product_s(self) -> float:
-        """Lane-seconds per product, both stages; 0 before the first measurement."""
-        return self.prepare.product_s + self.pairs.product_s
+    def micro_batch_s(self) -> float:
+        """Lane-seconds of a full micro-batch of short pairs."""
+        return self.pairs_s(max(1, self._budget_tokens // 32), 32)
 
     @property
-    def micro_batch_products(self) -> float:
-        """How many products a micro-batch holds, at least 1."""
-        return max(1.0, self.pairs.unit_s / self.pairs.product_s) if self.pairs.product_s else 1.0
+    def ratio(self) -> float:
+        """What scoring takes on this machine at present, as a multiple of the artifact's own latency table."""
+        return self._pairs.ratio
+
+    def pairs_s(self, pairs: int, longest: int) -> float:
+        """Lane-seconds of scoring a micro-batch of so many pairs, padded to so many tokens."""
+        return self._pairs.predict_s(pairs * longest, length_class(longest))
+
+    def prepare_s(self, products: int) -> float:
+        """Lane-seconds of preparing so many products in one unit."""
+        return self._prepare.predict_s(products)
+
+    def request_s(self, products: int, mean_tokens: float, unit_products: int) -> float:
+        """Lane-seconds of a whole request that nothing is known of yet but a guess of its pairs' mean length."""
+        full, rest = divmod(products, unit_products)
+        prepare_s = full * self.prepare_s(unit_products) + (self.prepare_s(rest) if rest else 0.0)
+        return prepare_s + self.pairs_of_request_s(products, mean_tokens)
+
+    def pairs_of_request_s(self, products: int, mean_tokens: float) -> float:
+        """The pair stage's part of `request_s`."""
+        longest = max(1, round(mean_tokens * self._token_ratio))
+        in_batch = max(1, self._budget_tokens // longest)
+        full, rest = divmod(products, in_batch)
+        return full * self.pairs_s(in_batch, longest) + (self.pairs_s(rest, longest) if rest else 0.0)
+
+    def observe_pairs(self, seconds: float, pairs: int, longest: int) -> None:
+        """Learns from a micro-batch."""
+        self._pairs.observe(seconds, pairs * longest, length_class(longest))
+
+    def observe_prepare(self, seconds: float, products: int) -> None:
+        """Learns from a unit of preparing."""
+        self._prepare.observe(seconds, products)
+
+    def observe_tokens(self, padded_tokens: int, pairs: int, guessed_mean: float) -> None:
+        """Learns how far guesses of the pairs' mean length are off, padding included."""
+        if guessed_mean > 0:
+            seen = min(max(padded_tokens / pairs / guessed_mean, 1 / OUTLIER), OUTLIER)
+            self._token_ratio += 0.05 * (seen - self._token_ratio)
+
+
+def length_class(longest: int) -> int:
+    """Index of the class of a micro-batch by its longest pair in tokens."""
+    return bisect.bisect_left(LENGTH_CLASSES, longest)
+
+
+def _prior(table: Sequence[LatencyPoint], kind: int) -> Line:
+    """The line of the table's measurements whose length is nearest to that of the class."""
+    if not table:
+        return Line(0.0, UNKNOWN_TOKEN_S)
+    wanted = LENGTH_CLASSES[min(kind, len(LENGTH_CLASSES) - 1)]
+    nearest = min({point.tokens for point in table}, key=lambda tokens: abs(math.log(tokens / wanted)))
+    return line_through(
+        # By relative error: a line that is right for a full micro-batch should be so for a single pair.
+        [(p.pairs * p.tokens, p.seconds, 1 / p.seconds**2) for p in table if p.tokens == nearest]
+    )

@@ -27,6 +27,13 @@ class Engine(Protocol):
         """The per-product stage: one state per product, in order."""
         ...
 
+    def guess_pair_tokens(self, query: str, products: Sequence[Product]) -> float:
+        """The mean of the pairs' tokens before anything is prepared, for predictions. Called on the event loop.
+
+        It has to cost microseconds and need not be right: what it is off by on average is learned.
+        """
+        ...
+
     def pair_tokens(self, query: QueryState, product: ProductState) -> int:
         """What a pair costs the pair stage, in tokens, at least 1: the planner's unit."""
         ...

@@ -16,8 +16,9 @@ ServiceError
  +-- UnavailableError                503  carries Retry-After
  |    +-- NotReadyError                   loading, or failed to load
  |    +-- DrainingError                   stopping
- |    +-- OverloadedError                 the queue has no room
- |         +-- PredictedLateError         it would not be done before its deadline
+ |    +-- OverloadedError
+ |         +-- BacklogFullError           the queue has no room
+ |         +-- PredictedLateError         it would not be done before its deadline, or make others late
  +-- DeadlineExceededError           504
 """
 
@@ -142,9 +143,15 @@ class DrainingError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
+    """Too much is in work."""
+
+    reason = "overloaded"
+
+
+class BacklogFullError(OverloadedError):
     """The queue has no room."""
 
-    reason = "queue_full"
+    reason = "backlog_full"
 
 
 class PredictedLateError(OverloadedError):

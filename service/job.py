@@ -1,6 +1,5 @@
 """One admitted request on its way through the lanes: what is known of it so far, and how it ended."""
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,10 +47,14 @@ class Job:
         request_id: for the log.
         submitted: when it entered the queue, on the same clock.
         on_finish: called once, from any thread, when the job has ended. It must not block.
+        background: whether it runs only while no other work waits, and counts for no one's admission.
 
     Attributes:
+        due: when its turn comes, on the monotonic clock, in seconds; its deadline, unless admission sets it earlier.
+        remaining_s: lane-seconds of work left, as predicted.
+        first_s: lane-seconds until its caller gets something: all of it, or of a partial answer a first micro-batch.
+        promised: whether admission predicted that it would be done in time.
         predicted_s: seconds from its admission to its end, as admission saw it; 0 where nothing was predicted.
-        spare_s: lane-seconds of later work that may still go ahead of it; below 0 it is predicted to be late.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Job:
         request_id: str,
         submitted: float,
         on_finish: Callable[[], None],
+        background: bool = False,
     ) -> None:
         self.query = query
         self.products = products
@@ -71,8 +75,12 @@ class Job:
         self.partial = partial
         self.request_id = request_id
         self.times = StageTimes(submitted)
+        self.background = background
+        self.due = deadline
+        self.remaining_s = 0.0
+        self.first_s = 0.0
+        self.promised = False
         self.predicted_s = 0.0
-        self.spare_s = math.inf
         self.error: Exception | None = None
         self.ended = False
         self._on_finish = on_finish
@@ -84,6 +92,25 @@ class Job:
     def is_dead(self, now: float) -> bool:
         """Whether further work on it would be for nobody."""
         return self.ended or now >= self.deadline
+
+    def expect(self, seconds: float, *, at_first: float | None = None) -> None:
+        """Sets the lane-seconds of work left; `at_first` those until its caller gets something, where they are fewer."""
+        with self._lock:
+            self.remaining_s = seconds
+            self.first_s = seconds if at_first is None else min(seconds, at_first)
+
+    def spend(self, seconds: float) -> None:
+        """Takes a unit of work that was predicted to take so many lane-seconds off what is left."""
+        with self._lock:
+            self.remaining_s = max(0.0, self.remaining_s - seconds)
+            self.first_s = max(0.0, self.first_s - seconds)
+
+    def replan(self, expected_s: float, planned_s: float) -> None:
+        """Replaces a guess of some of its work by what is known once it is planned."""
+        with self._lock:
+            self.remaining_s = max(0.0, self.remaining_s - expected_s + planned_s)
+            if not self.partial:
+                self.first_s = self.remaining_s
 
     def record(self, indices: Sequence[int], logits: NDArray[np.float32]) -> None:
         """Stores the logits of a micro-batch; the last one ends the job. Ignored once it has ended."""

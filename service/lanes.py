@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from .errors import ClientGoneError, DeadlineExceededError, DrainingError, InternalError
 from .job import Job
@@ -11,7 +11,7 @@ from .work_queue import Unit, WorkQueue
 
 log = logging.getLogger(__name__)
 
-STALL_S = 30.0
+STALL_S = 4.0
 """A lane this long on one unit is taken for stuck: no micro-batch comes near it."""
 
 
@@ -22,11 +22,19 @@ class Lanes:
         count: how many.
         clock: monotonic, in seconds.
         metrics: told of every dropped unit.
+        drained: told, by any lane, of the predicted lane-seconds of work done, and when.
     """
 
-    def __init__(self, count: int, clock: Callable[[], float], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        count: int,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        drained: Callable[[float, float], None] = lambda seconds, now: None,
+    ) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._drained = drained
         self._queue = WorkQueue()
         self._changed = threading.Condition()
         self._closed = False
@@ -64,10 +72,11 @@ class Lanes:
     def add(self, units: Iterable[Unit]) -> None:
         """Hands units to the lanes."""
         with self._changed:
+            before = len(self._queue)
             self._queue.add(units)
             if self._closed:
                 self._end_waiting()
-            self._changed.notify_all()
+            self._changed.notify(max(1, len(self._queue) - before))
 
     def alive(self) -> int:
         """Lanes that make progress: their thread runs, and is not stuck in one unit."""
@@ -81,31 +90,69 @@ class Lanes:
         while (unit := self._queue.pop()) is not None:
             unit.job.end(DrainingError("the service stopped before this request was scored"))
 
-    def _work(self, lane: int) -> None:
-        while (unit := self._take()) is not None:
-            self._busy_since[lane] = self._clock()
-            try:
-                unit.run()
-            except Exception as error:
-                log.exception("a unit of work failed", extra={"fields": {"request_id": unit.job.request_id}})
-                failure = InternalError("the model could not score this request")
-                failure.__cause__ = error
-                unit.job.end(failure)
-            self._busy_since[lane] = None
-            # A lane that waits must not keep the last request alive.
-            del unit
+    def run_next(self) -> bool:
+        """Runs the next unit, and what follows from it, in the calling thread; false where none waits.
 
-    def _take(self) -> Unit | None:
+        For simulations, which have no threads.
+        """
+        units = self._take(wait=False)
+        self._run_on(units, None)
+        return bool(units)
+
+    def _work(self, lane: int) -> None:
+        while units := self._take(wait=True):
+            self._run_on(units, lane)
+            # A lane that waits must not keep the last request alive.
+            del units
+
+    def _run_on(self, units: Sequence[Unit], lane: int | None) -> None:
+        while units:
+            if lane is not None:
+                self._busy_since[lane] = self._clock()
+            following = self._run(units)
+            units = [following] if following is not None else []
+        if lane is not None:
+            self._busy_since[lane] = None
+
+    def _run(self, units: Sequence[Unit]) -> Unit | None:
+        """Runs units together; where that fails, each alone, so that one request's fault is not its neighbours'."""
+        following = None
+        try:
+            following = units[0].run(units)
+        except Exception as error:
+            if len(units) > 1:
+                log.warning("a joint micro-batch failed; each request's share runs alone", exc_info=True)
+                for unit in units:
+                    self._run([unit])
+                return None
+            log.exception("a unit of work failed", extra={"fields": {"request_id": units[0].job.request_id}})
+            failure = InternalError("the model could not score this request")
+            failure.__cause__ = error
+            units[0].job.end(failure)
+        now = self._clock()
+        for unit in units:
+            unit.job.spend(unit.cost_s)
+            self._drained(unit.cost_s, now)
+        if following is not None and following.job.is_dead(now):
+            # Dropped, and counted, like all that waits.
+            self.add([following])
+            return None
+        return following
+
+    def _take(self, *, wait: bool) -> Sequence[Unit]:
         with self._changed:
             while not self._closed:
-                for job, units in self._queue.drop_dead(self._clock()):
+                now = self._clock()
+                for job, units in self._queue.drop_dead(now):
                     job.end(DeadlineExceededError("the deadline passed"))
                     self._metrics.dropped_units.labels(_drop_reason(job)).inc(units)
                 unit = self._queue.pop()
                 if unit is not None:
-                    return unit
+                    return self._queue.pop_joining(unit)
+                if not wait:
+                    break
                 self._changed.wait()
-        return None
+        return ()
 
 
 def _drop_reason(job: Job) -> str:

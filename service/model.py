@@ -10,7 +10,7 @@ import numpy as np
 from artifact import Artifact, Manifest, Variant, load_artifact
 from artifact.loading import MANIFEST_FILE
 
-from .cost import CostEstimate
+from .cost import CostModel
 from .engine import Engine
 from .metrics import Metrics
 from .onnx_engine import EngineError, OnnxEngine, choose_variant
@@ -26,7 +26,7 @@ class Model:
     manifest: Manifest
     variant: Variant
     engine: Engine
-    cost: CostEstimate = field(default_factory=CostEstimate)
+    cost: CostModel = field(default_factory=CostModel)
 
     def description(self) -> dict[str, Any]:
         """What GET /models says of it."""
@@ -46,7 +46,7 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     variant = choose_variant(artifact.manifest, settings.model_dir / MANIFEST_FILE, settings.device, settings.precision)
     engine = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
     check_golden_pairs(artifact, variant, engine)
-    cost = CostEstimate()
+    cost = CostModel(variant.latency, settings.batch_tokens)
     _warm_up(artifact, engine, settings.batch_tokens, cost)
     return Model(artifact.manifest, variant, engine, cost)
 
@@ -76,14 +76,15 @@ def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> 
                 )
 
 
-def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int, cost: CostEstimate) -> None:
+def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int, cost: CostModel) -> None:
     """Runs micro-batches as large as they get, so that the first request pays for no first touch and has a price."""
     golden = artifact.manifest.golden_pairs[0]
     query: Sequence[np.int64] = engine.prepare_query(golden.query)
     product = engine.prepare_products([golden.product])[0]
-    pairs = max(1, budget_tokens // engine.pair_tokens(query, product))
+    tokens = engine.pair_tokens(query, product)
+    pairs = max(1, budget_tokens // tokens)
     for run in range(WARM_UP_RUNS):
         started = time.monotonic()
         engine.score_pairs([(query, product)] * pairs)
         if run > 0:
-            cost.pairs.observe(time.monotonic() - started, pairs)
+            cost.observe_pairs(time.monotonic() - started, pairs, tokens)

@@ -25,6 +25,12 @@ PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 DTYPES: dict[str, type[np.int64] | type[np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 OUTPUT = "logits"
 
+GUESS_PRODUCTS = 16
+"""Products of a request by whose characters the length of its pairs is guessed."""
+
+CHARS_PER_TOKEN = 4.0
+"""Of product titles, about: the cost model learns what this is off by."""
+
 Feeds = Mapping[str, NDArray[Any]]
 """Arrays of shape (n, length) by input name."""
 
@@ -66,7 +72,8 @@ class OnnxEngine:
 
     def __init__(self, artifact: Artifact, variant: Variant, token_cache_bytes: int, metrics: Metrics) -> None:
         self._tokenizer = artifact.tokenizer
-        self._fields = tuple(field.name for field in artifact.manifest.template.fields)
+        self._template = artifact.manifest.template
+        self._fields = tuple(field.name for field in self._template.fields)
         self._cache = TokenCache(token_cache_bytes) if token_cache_bytes else None
         self._hits = metrics.cache_lookups.labels("hit")
         self._misses = metrics.cache_lookups.labels("miss")
@@ -94,6 +101,19 @@ class OnnxEngine:
         self._cache.put_many([keys[i] for i in missing], encoded)
         fresh = iter(encoded)
         return [ids if ids is not None else next(fresh) for ids in found]
+
+    def guess_pair_tokens(self, query: str, products: Sequence[Product]) -> float:
+        """By the characters of a sample of products."""
+        sample = products[:: -(-len(products) // GUESS_PRODUCTS)]
+        fields = self._template.fields
+        tokens = 0.0
+        for product in sample:
+            for field in fields:
+                if text := product.get(field.name):
+                    tokens += min(len(text) / CHARS_PER_TOKEN, field.max_tokens)
+        query_tokens = min(len(query) / CHARS_PER_TOKEN, self._template.max_query_tokens)
+        special = self._template.pair_format.special_tokens
+        return min(tokens / len(sample) + query_tokens + special, self._template.max_tokens)
 
     def pair_tokens(self, query: TokenIds, product: TokenIds) -> int:
         """Length of the pair in tokens, special ones included."""

@@ -1,4 +1,4 @@
-"""Cuts one request into micro-batches: pairs of like length together, each within a token budget."""
+"""Cuts one request, or a part of it, into micro-batches: pairs of like length together, each within a token budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class MicroBatch:
     """Pairs that go through the model together.
 
     Attributes:
-        indices: positions in the request, longest pair first.
+        indices: positions among those given, longest pair first.
         longest: tokens of the longest pair, to which all are padded.
         tokens: tokens of all its pairs, without padding.
     """
@@ -24,30 +24,22 @@ class MicroBatch:
         return self.longest * len(self.indices)
 
 
-def plan(lengths: Sequence[int], budget_tokens: int, *, lanes: int = 1, window: int | None = None) -> list[MicroBatch]:
+def plan(lengths: Sequence[int], budget_tokens: int, *, lanes: int = 1) -> list[MicroBatch]:
     """Cuts pairs into micro-batches in the order in which they should run.
 
     Args:
-        lengths: tokens of each pair of the request, each at least 1.
+        lengths: tokens of each pair of the request, or of a part of it, each at least 1.
         budget_tokens: most padded tokens of a micro-batch. A pair longer than this goes alone.
         lanes: how many micro-batches run side by side. The work is cut evenly into a multiple of it, longest first,
             so that the lanes end together.
-        window: where given, no pair runs before all pairs of the windows of this many pairs that precede its own:
-            for requests that want their first products first. Without it, the whole request is one window.
 
     Returns:
         Micro-batches that hold every pair exactly once.
     """
-    size = window or max(len(lengths), 1)
-    batches: list[MicroBatch] = []
-    for start in range(0, len(lengths), size):
-        batches += _plan_window(lengths, range(start, min(start + size, len(lengths))), budget_tokens, lanes)
-    return batches
-
-
-def _plan_window(lengths: Sequence[int], positions: range, budget_tokens: int, lanes: int) -> list[MicroBatch]:
-    order = sorted(positions, key=lengths.__getitem__, reverse=True)
-    total = sum(lengths[i] for i in order)
+    if not lengths:
+        return []
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    total = sum(lengths)
     rounds = -(-total // (budget_tokens * lanes))
     even = -(-total // (rounds * lanes))
     batches: list[MicroBatch] = []

@@ -6,17 +6,22 @@ from functools import partial
 
 from artifact import Product
 
-from .cost import StageCost
+from .cost import CostModel
 from .engine import Engine, ProductState, QueryState
 from .job import Job
 from .work_queue import Unit
 
 PREPARE_PRODUCTS = 32
-"""Products of one unit of preparing: about as long as a micro-batch, so that it blocks others no longer."""
+"""Products of one unit of preparing: no longer than a micro-batch, so that it blocks others no longer."""
+
+OnPrepared = Callable[[range, QueryState, Sequence[ProductState]], Unit | None]
 
 
 class Preparation:
-    """Prepares a job's query and products on the lanes; the last unit to end hands on to the planner.
+    """Prepares a job's query and products on the lanes.
+
+    A request that wants all its scores is handed on whole, so that pairs of like length can be batched together; a
+    partial one in chunks as they come, the first products first.
 
     Args:
         job: whose work it is.
@@ -24,7 +29,8 @@ class Preparation:
         engine: the model.
         cost: told of every unit's time.
         clock: monotonic, in seconds.
-        on_prepared: called once, on a lane, with the states of the query and of the products, in order.
+        on_prepared: called on a lane with positions among `products`, the query's state and the products' states, in
+            order. What it returns is run by the same lane at once.
     """
 
     def __init__(
@@ -32,9 +38,9 @@ class Preparation:
         job: Job,
         products: Sequence[Product],
         engine: Engine,
-        cost: StageCost,
+        cost: CostModel,
         clock: Callable[[], float],
-        on_prepared: Callable[[QueryState, list[ProductState]], None],
+        on_prepared: OnPrepared,
     ) -> None:
         self._job = job
         self._products = products
@@ -42,27 +48,39 @@ class Preparation:
         self._cost = cost
         self._clock = clock
         self._on_prepared = on_prepared
-        self._query: QueryState = None
+        self._query: list[QueryState] = []
         self._states: list[ProductState] = [None] * len(products)
-        self._starts = range(0, len(products), PREPARE_PRODUCTS)
-        self._left = len(self._starts)
+        self._left = len(products)
         self._lock = threading.Lock()
 
     def units(self) -> list[Unit]:
-        """The work."""
-        return [Unit(self._job, partial(self._run, start)) for start in self._starts]
+        """The work. Chunk i of a partial request, and what comes of it, rank before chunk i + 1."""
+        starts = range(0, len(self._products), PREPARE_PRODUCTS)
+        chunks = [range(start, min(start + PREPARE_PRODUCTS, len(self._products))) for start in starts]
+        return [
+            Unit(self._job, partial(self._run, chunk), self._cost.prepare_s(len(chunk)), rank=chunk.start)
+            for chunk in chunks
+        ]
 
-    def _run(self, start: int) -> None:
+    def _run(self, chunk: range, _: Sequence[Unit]) -> Unit | None:
         started = self._clock()
         if self._job.times.prepare_started is None:
             self._job.times.prepare_started = started
-        if start == 0:
-            self._query = self._engine.prepare_query(self._job.query)
-        chunk = self._products[start : start + PREPARE_PRODUCTS]
-        self._states[start : start + len(chunk)] = self._engine.prepare_products(chunk)
-        self._cost.observe(self._clock() - started, len(chunk))
+        query = self._prepared_query()
+        states = self._engine.prepare_products(self._products[chunk.start : chunk.stop])
+        ended = self._clock()
+        self._cost.observe_prepare(ended - started, len(chunk))
+        self._job.times.prepare_ended = ended
+        if self._job.partial:
+            return self._on_prepared(chunk, query, states)
         with self._lock:
-            self._left -= 1
+            self._states[chunk.start : chunk.stop] = states
+            self._left -= len(chunk)
             last = self._left == 0
-        if last:
-            self._on_prepared(self._query, self._states)
+        return self._on_prepared(range(len(self._products)), query, self._states) if last else None
+
+    def _prepared_query(self) -> QueryState:
+        with self._lock:
+            if not self._query:
+                self._query.append(self._engine.prepare_query(self._job.query))
+            return self._query[0]

@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from artifact import ArtifactError
 
-from .admission import BoundedQueue, Every, PredictedTime
 from .errors import DrainingError, NotReadyError, ServiceError
 from .lanes import Lanes
 from .machine import available_cores, process_age_s
 from .metrics import Metrics
 from .model import Model, load_model
 from .onnx_engine import EngineError
+from .overload import Overload
 from .score_cache import ScoreCache
 from .scorer import Scorer
 from .settings import Settings
@@ -56,12 +57,29 @@ class Runtime:
         self._draining = False
         self._loading: asyncio.Task[None] | None = None
         lanes = settings.lanes or (1 if settings.device == "cuda" else available_cores())
-        self.lanes = Lanes(lanes, clock, metrics)
+        self.lanes = Lanes(lanes, clock, metrics, lambda seconds, now: self.overload.drained(seconds, now))
+        self.overload = Overload(
+            lanes=lambda: max(1, self.lanes.alive()),
+            micro_batch_s=self._micro_batch_s,
+            max_backlog_s=settings.max_backlog_ms / 1000,
+            clock=clock,
+            metrics=metrics,
+            random_source=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        backlog = self.overload.backlog
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
         metrics.watch("queued_units", "Micro-batches and preparations waiting for a lane.", lambda: self.lanes.waiting)
-        metrics.watch("queued_products", "Products admitted and not yet scored.", self._queued_products)
-        metrics.watch("product_cost_seconds", "Lane-seconds per product, as admission estimates them.", self._cost_s)
+        metrics.watch("queued_products", "Products admitted and not yet scored.", lambda: backlog.products)
+        metrics.watch("backlog_seconds", "Lane-seconds of admitted work, as predicted.", lambda: backlog.seconds)
+        metrics.watch(
+            "backlog_limit_seconds",
+            "Seconds of work that each lane's backlog may hold at present.",
+            lambda: self.overload.limit.limit_s,
+        )
+        metrics.watch(
+            "predicted_micro_batch_seconds", "Lane-seconds of a full micro-batch, as predicted.", self._micro_batch_s
+        )
         metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
 
     def start(self) -> None:
@@ -145,14 +163,13 @@ class Runtime:
         log.info("ready", extra={"fields": fields})
 
     def _scorer_of(self, model: Model) -> Scorer:
-        settings, lanes = self.settings, self.lanes.count
-        bound = BoundedQueue(settings.max_queued_products, model.cost, lanes)
+        settings = self.settings
         fields = [field.name for field in model.manifest.template.fields]
         cache_bytes = settings.score_cache_bytes
         return Scorer(
             model.engine,
             self.lanes,
-            Every((bound, PredictedTime(model.cost, lanes))),
+            self.overload.backlog,
             budget_tokens=settings.batch_tokens,
             clock=self.clock,
             metrics=self.metrics,
@@ -164,8 +181,5 @@ class Runtime:
         self._failure = reason
         self._on_failure()
 
-    def _cost_s(self) -> float:
-        return self.model.cost.product_s if self.model is not None else 0.0
-
-    def _queued_products(self) -> int:
-        return self._scorer.queued_products if self._scorer is not None else 0
+    def _micro_batch_s(self) -> float:
+        return self.model.cost.micro_batch_s if self.model is not None else 0.0

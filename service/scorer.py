@@ -1,9 +1,8 @@
-"""Takes a request through the lanes: prepare its products, plan micro-batches, score them.
+"""Takes a request through the lanes: prepare its products, plan micro-batches, score them. One loaded model per scorer.
 
 All CPU work of a request, tokenising too, runs on the lanes under the one queue: the event loop only submits and waits.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,29 +11,34 @@ import numpy as np
 
 from artifact import Product
 
-from .admission import Admission
-from .cost import CostEstimate
+from .backlog import Backlog
+from .cost import CostModel
 from .engine import Engine, ProductState, QueryState
 from .errors import DeadlineExceededError
 from .job import Job
 from .lanes import Lanes
 from .metrics import Metrics
+from .pair_stage import Logits, PairStage, PairWork
 from .planner import MicroBatch, plan
-from .preparation import Preparation
+from .preparation import PREPARE_PRODUCTS, Preparation
 from .score_cache import Key, ScoreCache
 from .work_queue import Unit
-
-PARTIAL_WINDOW = 32
-"""For partial answers, sorting by length stays within so many products: the first ones are the important ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What of a job is left for the model: positions in the request, and under which keys to keep their logits."""
+    """What of a job is left for the model: positions in the request, and under which keys to keep their logits.
+
+    Attributes:
+        guessed_tokens: mean length of a pair, as the engine guessed it.
+        guessed_pair_s: lane-seconds of scoring one, by that guess.
+    """
 
     job: Job
     positions: Sequence[int]
     keys: Sequence[Key]
+    guessed_tokens: float = 0.0
+    guessed_pair_s: float = 0.0
 
 
 class Scorer:
@@ -43,11 +47,11 @@ class Scorer:
     Args:
         engine: the model.
         lanes: started by the caller.
-        admission: who may enter.
+        backlog: the jobs of all scorers of these lanes; decides who may enter.
         budget_tokens: most padded tokens of a micro-batch.
         clock: monotonic, in seconds.
         metrics: told of micro-batches.
-        cost: told of the time of all work.
+        cost: asked for predictions, and told of the time of all work.
         cache: logits already known; None for none.
     """
 
@@ -55,30 +59,23 @@ class Scorer:
         self,
         engine: Engine,
         lanes: Lanes,
-        admission: Admission,
+        backlog: Backlog,
         *,
         budget_tokens: int,
         clock: Callable[[], float],
         metrics: Metrics,
-        cost: CostEstimate,
+        cost: CostModel,
         cache: ScoreCache | None = None,
     ) -> None:
         self._engine = engine
         self._lanes = lanes
-        self._admission = admission
+        self._backlog = backlog
         self._budget_tokens = budget_tokens
         self._clock = clock
         self._metrics = metrics
         self._cost = cost
         self._cache = cache
-        self._lock = threading.Lock()
-        self._queued: dict[Job, None] = {}
-
-    @property
-    def queued_products(self) -> int:
-        """Products admitted, not yet scored, whose request has not ended."""
-        with self._lock:
-            return sum(job.unscored for job in self._queued)
+        self._pairs = PairStage(engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics)
 
     def submit(
         self,
@@ -89,11 +86,12 @@ class Scorer:
         partial_answer: bool,
         request_id: str,
         on_finish: Callable[[], None],
+        background: bool = False,
     ) -> Job:
         """Admits a request and hands it to the lanes. One whose scores are all known has ended on return.
 
         Raises:
-            OverloadedError: there is no room for it, or it would not be done in time.
+            OverloadedError: there is no room for it, or it would not be done in time. Never for background work.
             DeadlineExceededError: its deadline has passed already.
         """
         now = self._clock()
@@ -112,20 +110,24 @@ class Scorer:
             request_id=request_id,
             submitted=now,
             on_finish=finish,
+            background=background,
         )
         work = self._recall(job)
         if now >= deadline:
             job.end(DeadlineExceededError("the deadline passed before the request could be queued"))
         if job.ended:
             return job
-        with self._lock:
-            self._admission.admit(job, now, self._queued)
-            self._queued[job] = None
         left = [products[i] for i in work.positions]
+        tokens = self._engine.guess_pair_tokens(query, left)
+        whole_s = self._cost.request_s(len(left), tokens, PREPARE_PRODUCTS)
+        first_s = self._cost.request_s(min(len(left), PREPARE_PRODUCTS), tokens, PREPARE_PRODUCTS)
+        job.expect(whole_s, at_first=first_s if job.partial else None)
+        if not background:
+            self._backlog.enter(job, now)
+        pair_s = self._cost.pairs_of_request_s(len(left), tokens) / len(left)
+        work = _Work(job, work.positions, work.keys, tokens, pair_s)
         prepared = partial(self._plan, work)
-        self._lanes.add(
-            Preparation(job, left, self._engine, self._cost.prepare, self._clock, on_prepared=prepared).units()
-        )
+        self._lanes.add(Preparation(job, left, self._engine, self._cost, self._clock, on_prepared=prepared).units())
         return job
 
     def _recall(self, job: Job) -> _Work:
@@ -140,39 +142,36 @@ class Scorer:
         positions: list[int] = np.flatnonzero(~known).tolist()
         return _Work(job, positions, [keys[i] for i in positions])
 
-    def _plan(self, work: _Work, query: QueryState, products: list[ProductState]) -> None:
+    def _plan(self, work: _Work, chunk: range, query: QueryState, products: Sequence[ProductState]) -> Unit | None:
+        """Cuts prepared products, `chunk` of those that are left, into micro-batches and hands them to the lanes."""
         job = work.job
         lengths = [self._engine.pair_tokens(query, product) for product in products]
-        batches = plan(
-            lengths,
-            self._budget_tokens,
-            lanes=self._lanes.count,
-            window=PARTIAL_WINDOW if job.partial else None,
-        )
-        job.times.prepare_ended = self._clock()
-        self._lanes.add(
-            Unit(job, partial(self._score, work, batch, query, [products[i] for i in batch.indices]))
+        batches = plan(lengths, self._budget_tokens, lanes=self._lanes.count)
+        padded_tokens = sum(batch.padded_tokens for batch in batches)
+        self._cost.observe_tokens(padded_tokens, len(products), work.guessed_tokens)
+        units = [
+            self._pairs.unit(
+                job,
+                PairWork(
+                    [(query, products[i]) for i in batch.indices], batch, partial(self._keep, work, batch, chunk.start)
+                ),
+                rank=chunk.start,
+            )
             for batch in batches
-        )
+        ]
+        job.replan(len(products) * work.guessed_pair_s, sum(unit.cost_s for unit in units))
+        if len(units) == 1:
+            # The lane goes on with it: a small request does not queue twice.
+            return units[0]
+        self._lanes.add(units)
+        return None
 
-    def _score(self, work: _Work, batch: MicroBatch, query: QueryState, products: list[ProductState]) -> None:
-        job = work.job
-        started = self._clock()
-        if job.times.pairs_started is None:
-            job.times.pairs_started = started
-        logits = np.asarray(self._engine.score_pairs([(query, product) for product in products]), dtype=np.float32)
-        ended = self._clock()
-        job.times.pairs_ended = ended
-        self._cost.pairs.observe(ended - started, len(batch.indices))
-        self._metrics.micro_batch(
-            seconds=ended - started, pairs=len(batch.indices), tokens=batch.tokens, padded_tokens=batch.padded_tokens
-        )
+    def _keep(self, work: _Work, batch: MicroBatch, start: int, logits: Logits) -> None:
+        indices = [start + i for i in batch.indices]
         if self._cache is not None:
-            logits = self._cache.keep([work.keys[i] for i in batch.indices], logits)
-        job.record([work.positions[i] for i in batch.indices], logits)
+            logits = self._cache.keep([work.keys[i] for i in indices], logits)
+        work.job.record([work.positions[i] for i in indices], logits)
 
     def _finish(self, job: Job) -> None:
-        with self._lock:
-            self._queued.pop(job, None)
-        if job.error is None and job.predicted_s:
-            self._metrics.prediction_ratio.observe((self._clock() - job.times.submitted) / job.predicted_s)
+        if not job.background:
+            self._backlog.leave(job, self._clock())

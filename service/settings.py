@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "SHELFSCORE_"
@@ -44,8 +44,11 @@ class Settings(BaseSettings):
         default=None, ge=1, le=256, description="inference threads; without it, the available cores (one for cuda)"
     )
     batch_tokens: int = Field(default=256, ge=1, description="token budget of a micro-batch, padding included")
-    max_queued_products: int = Field(
-        default=4000, ge=1, description="products that may be waiting or in work; more are answered 503"
+    max_backlog_ms: int = Field(
+        default=1000,
+        ge=1,
+        description="predicted milliseconds of work that each lane may have before it; what would pass it is answered "
+        "503. Less than the longest deadline keeps queues short at the price of more refusals",
     )
     max_timeout_ms: int = Field(default=1000, ge=1, description="longest deadline, and the one without another")
     max_products: int = Field(default=1000, ge=1, description="most products in one request")
@@ -90,15 +93,6 @@ class Settings(BaseSettings):
             if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
                 raise ValueError("a key may hold printable ASCII characters alone: headers carry nothing else safely")
         return value
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.max_queued_products < self.max_products:
-            raise ValueError(
-                f"max_queued_products {self.max_queued_products} must have room for one request of max_products "
-                f"{self.max_products}"
-            )
-        return self
 
 
 def settings_from_command_line(arguments: Sequence[str]) -> Settings:

@@ -1,64 +1,104 @@
-"""Which unit of work a lane takes next. Pure data: no threads, no clock of its own."""
+"""Which unit of work a lane takes next: of the job that is due first. Pure data: no threads, no clock.
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+When a job is due, admission has said. Since that is a fixed time, no later than its deadline, and whoever comes later is
+due after its own arrival, nobody waits for ever.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from operator import attrgetter
 
 from .job import Job
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """The smallest piece of work: once begun it runs to its end on one lane."""
+    """The smallest piece of work: once begun it runs to its end on one lane.
+
+    Attributes:
+        job: whose it is.
+        run: does it, together with the units that joined it, itself first. What it returns, the lane runs next.
+        cost_s: lane-seconds that it is predicted to take.
+        rank: units of one job run in this order.
+        joins: whether a unit of another job may run together with those given; None for units that run alone.
+    """
 
     job: Job
-    run: Callable[[], None]
+    run: Callable[[Sequence["Unit"]], "Unit | None"]
+    cost_s: float = 0.0
+    rank: int = 0
+    joins: Callable[[Sequence["Unit"], "Unit"], bool] | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A job's units, by rank and then in the order in which they came."""
+
+    job: Job
+    serial: int
+    units: list[tuple[int, int, Unit]] = field(default_factory=list)
+
+    @property
+    def next(self) -> Unit:
+        return self.units[0][2]
+
+    @property
+    def order(self) -> tuple[bool, float, int]:
+        return self.job.background, self.job.due, self.serial
 
 
 class WorkQueue:
     """Units of work waiting for a lane, by job.
 
-    The job with the earliest deadline goes first, but never with two units in a row while a job with fewer unscored
-    products waits. So a large request holds a small one back by one unit at most, whatever their deadlines, and still
-    gets every second unit. Units of one job keep their order. Dead jobs lose their units before they run.
+    The job that is due first goes first. Background jobs run while no other waits. Dead jobs lose their units before
+    they run.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Job, deque[Unit]] = {}
-        self._last: Job | None = None
+        self._serial = count()
+        self._waiting: dict[Job, _Waiting] = {}
 
     def __len__(self) -> int:
-        """Units waiting."""
-        return sum(map(len, self._waiting.values()))
+        """Units waiting, those of background jobs aside."""
+        return sum(len(each.units) for job, each in self._waiting.items() if not job.background)
 
     def add(self, units: Iterable[Unit]) -> None:
-        """Appends units to those of their job."""
+        """Adds units to those of their job."""
         for unit in units:
-            self._waiting.setdefault(unit.job, deque()).append(unit)
+            entry = self._waiting.get(unit.job)
+            if entry is None:
+                entry = self._waiting[unit.job] = _Waiting(unit.job, next(self._serial))
+            heapq.heappush(entry.units, (unit.rank, next(self._serial), unit))
 
     def drop_dead(self, now: float) -> list[tuple[Job, int]]:
         """Removes the jobs that are dead, and returns them with the number of units each had waiting."""
-        dead = [(job, len(units)) for job, units in self._waiting.items() if job.is_dead(now)]
-        for job, _ in dead:
-            del self._waiting[job]
-        return dead
+        dead = [entry for job, entry in self._waiting.items() if job.is_dead(now)]
+        for entry in dead:
+            del self._waiting[entry.job]
+        return [(entry.job, len(entry.units)) for entry in dead]
 
     def pop(self) -> Unit | None:
         """Takes the next unit; None when none waits."""
-        if not self._waiting:
-            return None
-        job = self._choose()
-        units = self._waiting[job]
-        unit = units.popleft()
-        if not units:
-            del self._waiting[job]
-        self._last = job
+        # A few hundred jobs at most wait: a scan costs microseconds, a micro-batch milliseconds.
+        first = min(self._waiting.values(), key=_ORDER, default=None)
+        return self._take(first) if first is not None else None
+
+    def pop_joining(self, unit: Unit) -> list[Unit]:
+        """The unit just taken, and those of any job, the first due first, that are to run together with it."""
+        joined = [unit]
+        if unit.joins is not None:
+            for entry in sorted(self._waiting.values(), key=_ORDER):
+                while entry.units and unit.joins(joined, entry.next):
+                    joined.append(self._take(entry))
+        return joined
+
+    def _take(self, entry: _Waiting) -> Unit:
+        _, _, unit = heapq.heappop(entry.units)
+        if not entry.units:
+            del self._waiting[entry.job]
         return unit
 
-    def _choose(self) -> Job:
-        # A few hundred jobs at most wait: a scan costs microseconds, a micro-batch milliseconds.
-        earliest = min(self._waiting, key=lambda job: job.deadline)
-        if earliest is not self._last:
-            return earliest
-        smallest = min(self._waiting, key=lambda job: (job.unscored, job.deadline))
-        return smallest if smallest.unscored < earliest.unscored else earliest
+
+_ORDER = attrgetter("order")

@@ -33,6 +33,9 @@ class FakeEngine:
     def prepare_products(self, products: Sequence[Product]) -> list[str]:
         return [product["title"] or "" for product in products]
 
+    def guess_pair_tokens(self, query: str, products: Sequence[Product]) -> float:  # noqa: ARG002
+        return 8.0
+
     def pair_tokens(self, query: str, product: str) -> int:  # noqa: ARG002
         return 8
 

@@ -2,17 +2,21 @@
 
 import heapq
 import math
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.admission import BoundedQueue, Every, PredictedTime
-from service.cost import CostEstimate
+from artifact import LatencyPoint
+from service.admission import Every
+from service.backlog import Backlog
+from service.cost import CostModel
 from service.errors import ClientGoneError, DeadlineExceededError, OverloadedError
 from service.job import Job
+from service.lanes import Lanes
 from service.metrics import Metrics
+from service.overload import Overload
 from service.scorer import Scorer
-from service.work_queue import WorkQueue
 
 from .serving import FakeEngine
 
@@ -31,32 +35,29 @@ class Clock:
 
 
 class CostlyEngine(FakeEngine):
-    """Takes a fixed time per product, on the simulated clock; `slowness` makes the machine slower."""
+    """Takes a fixed time per product, on the simulated clock; `slowness` makes the machine slower.
 
-    def __init__(self, clock):
+    With `noise`, a unit takes between (1 - noise) and (1 + noise) times that.
+    """
+
+    def __init__(self, clock, noise=0.0):
         self.clock = clock
+        self.noise = noise
+        self.random = random.Random(0)
         self.slowness = 1.0
         self.scored_products = 0
 
     def prepare_products(self, products):
-        self.clock.now += PREPARE_S * len(products) * self.slowness
+        self._spend(PREPARE_S * len(products))
         return super().prepare_products(products)
 
     def score_pairs(self, pairs):
-        self.clock.now += PAIR_S * len(pairs) * self.slowness
+        self._spend(PAIR_S * len(pairs))
         self.scored_products += len(pairs)
         return np.zeros(len(pairs), dtype=np.float32)
 
-
-class SimulatedLanes:
-    """The lanes' interface over a work queue that the simulation empties."""
-
-    def __init__(self, count):
-        self.count = count
-        self.queue = WorkQueue()
-
-    def add(self, units):
-        self.queue.add(units)
+    def _spend(self, seconds):
+        self.clock.now += seconds * self.slowness * (1 + self.noise * self.random.uniform(-1, 1))
 
 
 @dataclass(order=True)
@@ -69,20 +70,26 @@ class Event:
 class Simulation:
     """Requests arrive, lanes work, deadlines pass. `ended` has (job, when) of every admitted request."""
 
-    def __init__(self, lanes=2, admission=True):
+    def __init__(self, lanes=2, admission=True, noise=0.0):
         self.clock = Clock()
-        self.engine = CostlyEngine(self.clock)
-        self.lanes = SimulatedLanes(lanes)
+        self.engine = CostlyEngine(self.clock, noise)
         self.metrics = Metrics()
-        self.cost = CostEstimate()
-        self.cost.pairs.observe(PAIR_S * 16, 16)
-        rules = [BoundedQueue(4000, self.cost, lanes)]
-        if admission:
-            rules.append(PredictedTime(self.cost, lanes))
+        self.lanes = Lanes(lanes, self.clock, self.metrics, lambda seconds, now: self.overload.drained(seconds, now))
+        table = [LatencyPoint(pairs=pairs, tokens=8, seconds=pairs * PAIR_S) for pairs in (1, 16)]
+        self.cost = CostModel(table, BUDGET_TOKENS)
+        self.overload = Overload(
+            lanes=lambda: lanes,
+            micro_batch_s=lambda: self.cost.micro_batch_s,
+            max_backlog_s=2.0,
+            clock=self.clock,
+            metrics=self.metrics,
+            random_source=random.Random(0),
+        )
+        self.backlog = self.overload.backlog if admission else Backlog(Every(()))
         self.scorer = Scorer(
             self.engine,
             self.lanes,
-            Every(tuple(rules)),
+            self.backlog,
             budget_tokens=BUDGET_TOKENS,
             clock=self.clock,
             metrics=self.metrics,
@@ -135,7 +142,7 @@ class Simulation:
         """Works on until the time, in seconds from zero."""
         while True:
             lane = min(range(self.lanes.count), key=self.free_at.__getitem__)
-            idle = not len(self.lanes.queue)
+            idle = not self.lanes.waiting
             next_event = self.events[0].at if self.events else math.inf
             next_work = math.inf if idle else self.free_at[lane]
             now = min(next_event, next_work)
@@ -148,10 +155,7 @@ class Simulation:
                 # A lane that had nothing to do begins with what has just arrived.
                 self.free_at = [max(each, now) if idle else each for each in self.free_at]
                 continue
-            self.lanes.queue.drop_dead(now)
-            unit = self.lanes.queue.pop()
-            if unit is not None:
-                unit.run()
+            if self.lanes.run_next():
                 self.free_at[lane] = self.clock.now
 
     def in_time(self, since=0.0, until=math.inf):

@@ -1,0 +1,105 @@
+"""The pair stage of one model: micro-batches as units of work, joined across requests where that is cheaper."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cost import CostModel
+from .engine import Engine, ProductState, QueryState
+from .job import Job
+from .metrics import Metrics
+from .planner import MicroBatch
+from .work_queue import Unit
+
+Pairs = Sequence[tuple[QueryState, ProductState]]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PairWork:
+    """A micro-batch of one request.
+
+    Attributes:
+        pairs: prepared, in the order of `batch`.
+        batch: its plan.
+        keep: called on a lane with the logits, shape (len(pairs),).
+    """
+
+    pairs: Pairs
+    batch: MicroBatch
+    keep: Callable[[Logits], None]
+
+
+class PairStage:
+    """Runs pairs of one or more requests through one model.
+
+    Args:
+        engine: the model.
+        cost: asked for predictions, told of the time of all work.
+        budget_tokens: most padded tokens of a joint micro-batch.
+        clock: monotonic, in seconds.
+        metrics: told of micro-batches.
+    """
+
+    def __init__(
+        self, engine: Engine, cost: CostModel, *, budget_tokens: int, clock: Callable[[], float], metrics: Metrics
+    ) -> None:
+        self._engine = engine
+        self._cost = cost
+        self._budget_tokens = budget_tokens
+        self._clock = clock
+        self._metrics = metrics
+
+    def unit(self, job: Job, work: PairWork, rank: int = 0) -> Unit:
+        """A micro-batch as a unit of work."""
+        cost_s = self._cost.pairs_s(len(work.pairs), work.batch.longest)
+        return PairUnit(job, self._run, cost_s, rank, self._joins, stage=self, work=work)
+
+    def _joins(self, taken: Sequence[Unit], other: Unit) -> bool:
+        """Whether one more unit runs sooner with those taken than after them."""
+        if not isinstance(other, PairUnit) or other.stage is not self:
+            return False
+        units = [*_pair_units(taken), other]
+        pairs = sum(len(unit.work.pairs) for unit in units)
+        longest = max(unit.work.batch.longest for unit in units)
+        if pairs * longest > self._budget_tokens:
+            return False
+        apart_s = sum(self._cost.pairs_s(len(unit.work.pairs), unit.work.batch.longest) for unit in units)
+        return self._cost.pairs_s(pairs, longest) < apart_s
+
+    def _run(self, taken: Sequence[Unit]) -> None:
+        units = _pair_units(taken)
+        started = self._clock()
+        for unit in units:
+            if unit.job.times.pairs_started is None:
+                unit.job.times.pairs_started = started
+        pairs = [pair for unit in units for pair in unit.work.pairs]
+        logits = np.asarray(self._engine.score_pairs(pairs), dtype=np.float32)
+        ended = self._clock()
+        longest = max(unit.work.batch.longest for unit in units)
+        self._cost.observe_pairs(ended - started, len(pairs), longest)
+        self._metrics.micro_batch(
+            seconds=ended - started,
+            pairs=len(pairs),
+            tokens=sum(unit.work.batch.tokens for unit in units),
+            padded_tokens=longest * len(pairs),
+        )
+        start = 0
+        for unit in units:
+            unit.job.times.pairs_ended = ended
+            unit.work.keep(logits[start : start + len(unit.work.pairs)])
+            start += len(unit.work.pairs)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PairUnit(Unit):
+    """A unit that the pair stage made."""
+
+    stage: PairStage
+    work: PairWork
+
+
+def _pair_units(units: Sequence[Unit]) -> list[PairUnit]:
+    return [unit for unit in units if isinstance(unit, PairUnit)]
