@@ -22,8 +22,8 @@ RISE = 0.02
 class AdaptiveLimit:
     """A gradient limiter, as of Netflix's concurrency-limits (Gradient2), over predicted time instead of requests.
 
-    Its gradient is tolerated / seen, of the ratio (time taken / time predicted). A ratio needs no baseline latency, which
-    a service whose requests hold 1 to 1,000 products does not have. Safe to use from several threads.
+    Its gradient is tolerated / seen, of the ratio (time taken / time predicted). A ratio needs no baseline latency,
+    which a service whose requests hold 1 to 1,000 products does not have. Safe to use from several threads.
 
     Args:
         least_s: lowest limit, in seconds of work for each lane.

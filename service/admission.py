@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .errors import BacklogFullError, OverloadedError, PredictedLateError
+from .errors import BacklogFullError, PredictedLateError
 from .job import Job
 
 HEADROOM = 1.15
 """A request is admitted if it would be on time even with its prediction this many times longer."""
+
+SMALL_HEADROOM = 1.05
+"""What is smaller than a micro-batch may use up the headroom of those behind it, down to this."""
 
 STRETCH = 4.0
 """How many times the time that it would take alone a request is to take, where there is room for all."""
@@ -119,8 +122,7 @@ class PredictedTime:
                     schedule.append(each)
             predicted_s = schedule.end_s(job.first_s)
             late_s = (predicted_s * HEADROOM - (job.deadline - now)) * lanes
-            # What is small may use up the headroom of those behind it.
-            margin = 1.0 if job.remaining_s <= tail_s else HEADROOM
+            margin = SMALL_HEADROOM if job.remaining_s <= tail_s else HEADROOM
             harmed_s = schedule.delay(job, [each for each in waiting if each.due > due], margin)
             if not waiting or max(late_s, harmed_s) <= 0:
                 job.due, job.predicted_s, job.promised = due, predicted_s, late_s <= 0
@@ -163,7 +165,7 @@ class _Schedule:
         return spare_s if job.promised and not job.partial else math.inf
 
     def delay(self, job: Job, behind: Sequence[Job], margin: float) -> float:
-        """By how many lane-seconds a job before these makes one of them late, where they keep `margin` of their time."""
+        """By how many lane-seconds a job before these makes one of them late, with `margin` times their time to go."""
         harmed_s = 0.0
         for each in behind:
             spare_s = self.append(each)

@@ -46,7 +46,7 @@ class Backlog:
         left: told, under no lock, of each job that has left, and when.
     """
 
-    def __init__(self, admission: Admission, left: Callable[[Job, float], None] = lambda job, now: None) -> None:
+    def __init__(self, admission: Admission, left: Callable[[Job, float], None]) -> None:
         self._admission = admission
         self._left = left
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
 """What work costs the lanes: predicted from its shape, learned from the work that they do.
 
-A unit's time is a line in its size: seconds = intercept + slope * size. One line prepares products (size: products); for
-scoring there is one line per class of pair lengths (size: padded tokens), since attention makes long pairs dearer per
-token. The lines start as the artifact's latency table has them, measured where the artifact was made. How much slower or
-faster this machine is at present is one ratio on top, which follows within a fraction of a second of work.
+A unit's time is a line in its size: seconds = intercept + slope * size. There is one line for preparing (size:
+products), and for scoring one per class of pair lengths (size: padded tokens), since attention makes long pairs dearer
+per token. The lines start as the artifact's latency table has them, measured where the artifact was made. How much
+slower or faster this machine is at present is one ratio on top, which follows within a fraction of a second of work.
 """
 
 import bisect
@@ -22,6 +22,9 @@ LINE_WINDOW_S = 5.0
 
 OUTLIER = 4.0
 """One measurement counts as this many times what was expected of it, at most, and as one part of that at least."""
+
+LINE_OUTLIER = 1.5
+"""The same for the lines: what exceeds it is first taken for the machine's doing."""
 
 PRIOR_WEIGHT = 2.0
 """Measurements that the line a model starts with is worth, at each of two sizes."""
@@ -76,6 +79,7 @@ class FittedLine:
     """
 
     def __init__(self, prior: Line, sizes: tuple[float, float]) -> None:
+        self.prior = prior
         self.line = prior
         self._prior = [(size, prior.at(size), PRIOR_WEIGHT) for size in sizes]
         self._weight = self._size = self._s = self._size2 = self._size_s = 0.0
@@ -113,12 +117,12 @@ class StageCost:
         self._lines = [FittedLine(prior, sizes) for prior in priors]
         self._first_ratio = ratio
         self._seconds = 0.0
-        self._expected_s = 0.0
+        self._prior_s = 0.0
 
     @property
     def ratio(self) -> float:
-        """How many times what the lines say a unit takes at present."""
-        return self._seconds / self._expected_s if self._expected_s else self._first_ratio
+        """How many times what the priors say units take at present."""
+        return self._seconds / self._prior_s if self._prior_s else self._first_ratio
 
     def predict_s(self, size: float, kind: int = 0) -> float:
         """Lane-seconds of a unit of this size and class."""
@@ -131,12 +135,13 @@ class StageCost:
             expected_s = fitted.line.at(size)
             if expected_s <= 0.0 or seconds <= 0.0:
                 return
-            ratio = self.ratio
-            seconds = min(max(seconds, expected_s * ratio / OUTLIER), expected_s * ratio * OUTLIER)
+            seconds = min(max(seconds, expected_s * self.ratio / OUTLIER), expected_s * self.ratio * OUTLIER)
             faded = math.exp(-min(seconds, RATIO_WINDOW_S) / RATIO_WINDOW_S)
             self._seconds = self._seconds * faded + seconds
-            self._expected_s = self._expected_s * faded + expected_s
-            fitted.observe(size, seconds / self.ratio)
+            # Against where the lines started: a slower machine and dearer lines could not be told apart.
+            self._prior_s = self._prior_s * faded + fitted.prior.at(size)
+            seen_s = seconds / self.ratio
+            fitted.observe(size, min(max(seen_s, expected_s / LINE_OUTLIER), expected_s * LINE_OUTLIER))
 
 
 class CostModel:

@@ -94,7 +94,7 @@ class Job:
         return self.ended or now >= self.deadline
 
     def expect(self, seconds: float, *, at_first: float | None = None) -> None:
-        """Sets the lane-seconds of work left; `at_first` those until its caller gets something, where they are fewer."""
+        """Sets the lane-seconds of work left; `at_first` those until its caller gets something, if they are fewer."""
         with self._lock:
             self.remaining_s = seconds
             self.first_s = seconds if at_first is None else min(seconds, at_first)

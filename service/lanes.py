@@ -30,7 +30,7 @@ class Lanes:
         count: int,
         clock: Callable[[], float],
         metrics: Metrics,
-        drained: Callable[[float, float], None] = lambda seconds, now: None,
+        drained: Callable[[float, float], None],
     ) -> None:
         self._clock = clock
         self._metrics = metrics

@@ -64,7 +64,7 @@ class Runtime:
             max_backlog_s=settings.max_backlog_ms / 1000,
             clock=clock,
             metrics=metrics,
-            random_source=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            random_source=random.Random(),
         )
         backlog = self.overload.backlog
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)

@@ -1,7 +1,7 @@
 """Which unit of work a lane takes next: of the job that is due first. Pure data: no threads, no clock.
 
-When a job is due, admission has said. Since that is a fixed time, no later than its deadline, and whoever comes later is
-due after its own arrival, nobody waits for ever.
+When a job is due, admission has said. That is a fixed time, no later than its deadline, and whoever comes later is due
+after its own arrival: nobody waits for ever.
 """
 
 import heapq

@@ -85,7 +85,7 @@ class Simulation:
             metrics=self.metrics,
             random_source=random.Random(0),
         )
-        self.backlog = self.overload.backlog if admission else Backlog(Every(()))
+        self.backlog = self.overload.backlog if admission else Backlog(Every(()), lambda *_: None)
         self.scorer = Scorer(
             self.engine,
             self.lanes,

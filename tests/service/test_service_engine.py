@@ -161,7 +161,8 @@ def test_a_loaded_model_describes_itself(tiny_artifact):
 
 def test_a_loaded_model_knows_from_its_warm_up_what_a_pair_costs(tiny_artifact):
     cost = load_model(Settings(model_dir=tiny_artifact), Metrics()).cost
-    assert 0 < cost.pairs.product_s < cost.pairs.unit_s < 5
+    assert 0 < cost.ratio < 1000
+    assert 0 < cost.pairs_s(1, 16) < cost.micro_batch_s < 5
 
 
 def test_serving_modules_never_import_torch():

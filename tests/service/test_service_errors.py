@@ -251,13 +251,13 @@ def test_500_for_a_fault_outside_the_engine(serve, monkeypatch, caplog):
 
 def test_503_when_the_queue_is_full(serve):
     engine = GatedEngine()
-    service = serve(load=loader_of(engine), lanes=1, max_products=10, max_queued_products=10)
-    with service.sending("/score", json={"query": "usb", "products": [{"title": "1"}] * 10}) as first:
+    service = serve(load=loader_of(engine), lanes=1, max_backlog_ms=1)
+    with service.sending("/score", json={"query": "usb", "products": [{"title": "1"}] * 100}) as first:
         engine.wait_until_entered()
-        answer = service.score("2")
+        answer = service.score(*["2"] * 100)
         is_problem(answer, 503)
         assert int(answer.headers["retry-after"]) >= 1
-        assert service.metric("shed_requests_total", reason="queue_full") == 1
+        assert service.metric("shed_requests_total", reason="backlog_full") == 1
         engine.open()
         assert first.result(60).status_code == 200
     assert service.score("2").status_code == 200

@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,29 +6,21 @@ from service.planner import plan
 LENGTHS = st.lists(st.integers(1, 128), max_size=300)
 BUDGETS = st.integers(1, 2000)
 LANES = st.integers(1, 8)
-WINDOWS = st.none() | st.integers(1, 100)
 
 
-@given(LENGTHS, BUDGETS, LANES, WINDOWS)
-def test_every_pair_is_in_exactly_one_micro_batch(lengths, budget, lanes, window):
-    batches = plan(lengths, budget, lanes=lanes, window=window)
+@given(LENGTHS, BUDGETS, LANES)
+def test_every_pair_is_in_exactly_one_micro_batch(lengths, budget, lanes):
+    batches = plan(lengths, budget, lanes=lanes)
     assert sorted(i for batch in batches for i in batch.indices) == list(range(len(lengths)))
 
 
-@given(LENGTHS, BUDGETS, LANES, WINDOWS)
-def test_a_micro_batch_keeps_the_budget_or_is_one_pair_that_cannot(lengths, budget, lanes, window):
-    for batch in plan(lengths, budget, lanes=lanes, window=window):
+@given(LENGTHS, BUDGETS, LANES)
+def test_a_micro_batch_keeps_the_budget_or_is_one_pair_that_cannot(lengths, budget, lanes):
+    for batch in plan(lengths, budget, lanes=lanes):
         assert batch.longest == max(lengths[i] for i in batch.indices)
         assert batch.tokens == sum(lengths[i] for i in batch.indices)
         assert batch.padded_tokens == batch.longest * len(batch.indices)
         assert batch.padded_tokens <= budget or len(batch.indices) == 1
-
-
-@given(LENGTHS, BUDGETS, LANES, st.integers(1, 100))
-def test_with_a_window_earlier_products_never_run_later(lengths, budget, lanes, window):
-    batches = plan(lengths, budget, lanes=lanes, window=window)
-    windows = [i // window for batch in batches for i in batch.indices]
-    assert windows == sorted(windows)
 
 
 @given(LENGTHS, BUDGETS, LANES)
@@ -52,6 +43,5 @@ def test_sorting_by_length_wastes_little():
     assert sum(batch.padded_tokens for batch in batches) < 1.1 * sum(lengths)
 
 
-@pytest.mark.parametrize("window", [None, 4])
-def test_nothing_makes_no_micro_batches(window):
-    assert plan([], 256, lanes=2, window=window) == []
+def test_nothing_makes_no_micro_batches():
+    assert plan([], 256, lanes=2) == []

@@ -1,11 +1,13 @@
 """Scorer, lanes and jobs with an engine that tests control and a clock that they set."""
 
+import random
 import threading
 
 import pytest
 
-from service.admission import BoundedQueue
-from service.cost import CostEstimate
+from service.admission import BoundedBacklog, RetryAfter
+from service.backlog import Backlog
+from service.cost import CostModel
 from service.errors import ClientGoneError, DeadlineExceededError, DrainingError, InternalError, OverloadedError
 from service.lanes import STALL_S, Lanes
 from service.metrics import Metrics
@@ -26,18 +28,20 @@ class Clock:
 class Bench:
     """A scorer over real lanes."""
 
-    def __init__(self, engine, lanes=1, room=1000, start=True):
+    def __init__(self, engine, lanes=1, room_s=1000.0, start=True):
         self.clock = Clock()
         self.metrics = Metrics()
-        self.lanes = Lanes(lanes, self.clock, self.metrics)
+        self.lanes = Lanes(lanes, self.clock, self.metrics, lambda *_: None)
+        retry_after = RetryAfter(lambda: 1.0, random.Random(0))
+        self.backlog = Backlog(BoundedBacklog(lambda: room_s, lambda: lanes, retry_after), lambda *_: None)
         self.scorer = Scorer(
             engine,
             self.lanes,
-            BoundedQueue(room),
+            self.backlog,
             budget_tokens=64,
             clock=self.clock,
             metrics=self.metrics,
-            cost=CostEstimate(),
+            cost=CostModel(),
         )
         if start:
             self.lanes.start()
@@ -83,7 +87,7 @@ def test_logits_return_to_request_order(bench, lanes, count):
     assert job.error is None
     assert scored.all()
     assert logits.tolist() == list(range(count))
-    assert made.scorer.queued_products == 0
+    assert made.backlog.products == 0
 
 
 def test_expired_work_is_dropped_before_it_runs(bench):
@@ -98,7 +102,7 @@ def test_expired_work_is_dropped_before_it_runs(bench):
     assert isinstance(late.error, DeadlineExceededError)
     assert "2" not in engine.scored
     assert made.dropped("expired") == 1
-    assert made.scorer.queued_products == 0
+    assert made.backlog.products == 0
 
 
 def test_work_whose_caller_left_is_dropped_before_it_runs(bench):
@@ -141,11 +145,11 @@ def test_a_result_that_comes_after_the_end_changes_nothing(bench):
 
 def test_a_full_queue_refuses_and_recovers(bench):
     engine = GatedEngine()
-    made = bench(engine, room=3)
+    made = bench(engine, room_s=CostModel(budget_tokens=64).request_s(3, 8.0, PREPARE_PRODUCTS))
     _, ended = made.submit("1", "2")
     with pytest.raises(OverloadedError):
         made.submit("3", "4")
-    assert made.scorer.queued_products == 2
+    assert made.backlog.products == 2
     engine.open()
     assert ended.wait(60)
     _, ended = made.submit("3", "4")
@@ -156,7 +160,7 @@ def test_a_deadline_that_has_passed_is_refused_at_once(bench):
     made = bench(FakeEngine())
     with pytest.raises(DeadlineExceededError):
         made.submit("1", deadline=100.0)
-    assert made.scorer.queued_products == 0
+    assert made.backlog.products == 0
 
 
 def test_a_partial_answer_whose_deadline_has_passed_is_empty_and_takes_no_lane(bench):
@@ -164,7 +168,7 @@ def test_a_partial_answer_whose_deadline_has_passed_is_empty_and_takes_no_lane(b
     job, ended = made.submit("1", deadline=100.0, partial=True)
     assert ended.is_set()
     assert not job.results()[1].any()
-    assert made.scorer.queued_products == 0
+    assert made.backlog.products == 0
 
 
 def test_stopping_ends_what_waits(bench):

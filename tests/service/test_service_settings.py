@@ -50,7 +50,7 @@ def test_an_unknown_option_is_refused(capsys):
         {"max_products": 0},
         {"device": "tpu"},
         {"api_keys": "clé"},
-        {"max_products": 100, "max_queued_products": 99},
+        {"max_backlog_ms": 0},
     ],
 )
 def test_values_that_cannot_work_are_refused(wrong):
