@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -127,11 +127,18 @@ class Manifest(_Part):
         return next((variant for variant in self.variants if variant.name == name), None)
 
 
-def derive_version(contents: dict[str, object]) -> str:
+def derive_version(contents: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of a manifest's JSON, as it stands in the file, without `version`.
 
-    The manifest holds every file's hash, so two artifacts share a version only if they are the same.
+    Latency tables are left out too: measured again on another machine, they make no other model. The manifest holds
+    every file's hash, so two artifacts share a version only if they score the same.
     """
     rest = {key: value for key, value in contents.items() if key != "version"}
+    if isinstance(variants := rest.get("variants"), list):
+        rest["variants"] = [_without_latency(variant) for variant in variants]
     canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _without_latency(variant: object) -> object:
+    return {key: value for key, value in variant.items() if key != "latency"} if isinstance(variant, dict) else variant

@@ -19,6 +19,7 @@ from .from_hf import HubExport, export_from_hf
 from .from_run import export_run
 from .gpu_check import gpu_check
 from .label import label_run
+from .latency import remeasure
 from .peers import write_peer
 from .pipeline import ALL_VARIANTS, VARIANTS
 from .plain import export_plain
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             label_run(arguments.run, arguments.data)
         elif arguments.command == "profile":
             print(profile(arguments.artifact, arguments.variant, arguments.pairs))
+        elif arguments.command == "latency":
+            manifest = remeasure(arguments.artifact, Progress())
+            print(f"{arguments.artifact}: version {manifest.version}")
         elif arguments.command == "gpu-check":
             report = gpu_check(arguments.source, arguments.rounds, Progress())
             report.write(arguments.out)
@@ -136,6 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument(
         "--rounds", type=_positive, default=30, help="in which contestants take turns (default: %(default)s)"
     )
+    latency = commands.add_parser(
+        "latency", help="measures the latency table of an artifact again, on the machine that will serve it"
+    )
+    latency.add_argument("artifact", type=Path, help="folder of the artifact; its version and its scores stay")
     gpu = commands.add_parser("gpu-check", help="verifies and times cuda-fp16 on a machine with a GPU")
     gpu.add_argument("source", nargs="?", default="all-MiniLM-L6-v2", help="artifact or checkpoint (%(default)s)")
     gpu.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder for the report (%(default)s)")

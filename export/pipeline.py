@@ -1,7 +1,7 @@
 """The whole export: checkpoint -> checked variants -> calibration -> evaluation -> artifact folder, or a refusal."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from artifact import (
     ArtifactError,
     Calibration,
     InputTemplate,
+    LatencyPoint,
     Lineage,
     Manifest,
     Metric,
@@ -33,6 +34,7 @@ from .errors import ExportError
 from .evaluation import Evaluate, ScoringFunction, evaluate_variants
 from .faithful import MAX_NDCG_LOSS, Lists
 from .golden import GOLDEN_PAIRS, with_logits
+from .latency import describe, measure_latency
 from .parity import BATCH, TOLERANCE, Independence, check_independence
 from .progress import Progress
 from .runtime import EncodedPairs, Pair, scorer
@@ -142,7 +144,11 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
     notes = [f"Several outputs made one logit by their gains: {checkpoint.outputs}."] if checkpoint.outputs else []
     notes += _notes(torch_difference, len(torch_pairs), len(checked), choice, independence, int8_errors)
     notes += [variant.note for variant in cuda]
-    manifest = _write(out, contents, checkpoint, [*written, *cuda], _int8_tolerance(int8_errors), notes)
+    latency = {}
+    for variant in written:
+        latency[variant.name] = measure_latency(variant.model, plan.template.max_tokens, checkpoint.vocab_size)
+        say(f"{variant.name}, one thread: {describe(latency[variant.name])}")
+    manifest = _write(out, contents, checkpoint, [*written, *cuda], _int8_tolerance(int8_errors), latency, notes)
     say(f"wrote {out}: {manifest.name} {manifest.version}, {', '.join(v.name for v in manifest.variants)}")
     return manifest
 
@@ -239,6 +245,7 @@ def _write(
     checkpoint: Checkpoint,
     written: Sequence[Compiled | CudaVariant],
     int8_tolerance: float,
+    latency: Mapping[str, Sequence[LatencyPoint]],
     notes: Sequence[str],
 ) -> Manifest:
     with tempfile.TemporaryDirectory() as temporary:
@@ -259,6 +266,7 @@ def _write(
                     "sha256": sha256_of(files[file]),
                     "choices": dict(variant.choices),
                     "golden_tolerance": tolerances[variant.precision],
+                    "latency": latency.get(variant.name, ()),
                 }
             )
         tokenizer_file = {"sha256": sha256_of(checkpoint.tokenizer_path), "vocab_size": checkpoint.vocab_size}
