@@ -10,7 +10,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .errors import HeadTooLargeError, MalformedBodyError, ServiceError, status_and_title
-from .problem import problem_response
+from .problem import problem_answer
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -94,10 +94,10 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, error: ServiceError) -> None:
         request_id = uuid.uuid4().hex
-        response = problem_response(error, request_id)
-        headers = [*response.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        answer = problem_answer(error, request_id)
+        headers = [*answer.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         status, title = status_and_title(error)
         start = f"HTTP/1.1 {status} {title}\r\n".encode()
-        self.transport.write(start + head + b"\r\n" + bytes(response.body))
+        self.transport.write(start + head + b"\r\n" + answer.body)
         self.transport.close()

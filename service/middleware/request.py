@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..context import SCOPE_KEY, RequestInfo, current_request_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
-from ..problem import problem_response
+from ..problem import problem_answer
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("service.access")
@@ -64,7 +64,7 @@ class RequestMiddleware:
             if isinstance(failure, ClientGoneError):
                 status, _ = status_and_title(failure)
             else:
-                await problem_response(failure, info.request_id)(scope, receive, send_with_id)
+                await problem_answer(failure, info.request_id).send(send_with_id)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, info, status)
