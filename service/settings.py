@@ -71,6 +71,15 @@ class Settings(BaseSettings):
         default=0, ge=0, description="keep answering 503 for this long after SIGTERM, so that balancers notice"
     )
     keep_alive_s: int = Field(default=75, ge=1, description="how long an idle connection stays open")
+    max_connections: int = Field(
+        default=2000, ge=1, description="most open connections; above, only probes are answered, others get 503"
+    )
+    head_timeout_ms: int = Field(
+        default=10_000, ge=1, description="longest wait for a request's URL and headers, or for a body nobody reads"
+    )
+    write_timeout_ms: int = Field(
+        default=10_000, ge=1, description="longest wait for a caller to take its answer; then it is cut off"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe event that is logged; info has a line per request"

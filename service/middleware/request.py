@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..context import SCOPE_KEY, RequestInfo, current_request_id
+from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
 from ..problem import problem_answer
@@ -25,7 +25,7 @@ class RequestMiddleware:
     Args:
         app: what it wraps.
         metrics: told of every request.
-        clock: monotonic, in seconds; its reading here is the request's arrival.
+        clock: monotonic, in seconds; its reading here is the request's arrival, where the connection did not tell it.
         routes: paths that label metrics; any other path is labelled `other`.
     """
 
@@ -39,7 +39,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        info = RequestInfo(self._clock(), _request_id(scope))
+        info = RequestInfo(scope.get(ARRIVAL_KEY) or self._clock(), _request_id(scope))
         scope[SCOPE_KEY] = info
         current_request_id.set(info.request_id)
         header = (b"x-request-id", info.request_id.encode())
