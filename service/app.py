@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
+from .keys import Keys
 from .metrics import Metrics
 from .middleware import AuthMiddleware, BodyMiddleware, RequestMiddleware
 from .model import load_model
@@ -58,7 +59,7 @@ def create_app(
         on_failure: told that the model could not be loaded; without it the app stays up, not ready, and says why.
 
     Returns:
-        An app whose `state.runtime` is its Runtime.
+        An app whose `state.runtime` is its Runtime, and `state.keys` its Keys.
     """
     metrics = Metrics()
     runtime = Runtime(settings, metrics, clock, load, on_failure)
@@ -77,10 +78,11 @@ def create_app(
     # For what is not a POST.
     app.router.routes.append(Route("/score", endpoint, methods=["POST"], include_in_schema=False))
     _add_small_routes(app, runtime)
-    install_openapi(app, endpoint.request_model, needs_key=bool(settings.api_keys))
+    keys = Keys([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file, clock)
+    app.state.keys = keys
+    install_openapi(app, endpoint.request_model, needs_key=keys.needed)
     app.add_exception_handler(HTTPException, _raise_ours)
 
-    keys = [key.get_secret_value() for key in settings.api_keys]
     routes = ["/score", "/models", *OPEN_PATHS]
 
     def wrap(inner: ASGIApp) -> ASGIApp:
