@@ -38,8 +38,11 @@ class Connection(Protocol):
     def end_idle(self) -> None:
         """Ends one that has been idle for too long."""
 
-    def abort(self) -> None:
+    def end_writing(self) -> None:
         """Ends one that does not take what was written to it."""
+
+    def abort(self) -> None:
+        """Ends one at once."""
 
 
 class Waiting:
@@ -101,7 +104,7 @@ class Connections:
         head_s, write_s = settings.head_timeout_ms / 1000, settings.write_timeout_ms / 1000
         self.heads = Waiting(head_s, clock, lambda each: each.end_reading())
         self.idle = Waiting(settings.keep_alive_s, clock, lambda each: each.end_idle())
-        self.writes = Waiting(write_s, clock, lambda each: each.abort())
+        self.writes = Waiting(write_s, clock, lambda each: each.end_writing())
         self.lingering = Waiting(LINGER_S, clock, lambda each: each.abort())
         self._queues = (self.heads, self.idle, self.writes, self.lingering)
         self._sweep_s = max(0.005, min(0.5, head_s / 4, write_s / 4))

@@ -228,7 +228,12 @@ class Protocol(HttpToolsProtocol):
 
     def refuse_for_room(self) -> None:
         """See Connection."""
+        if self._refused or self._working is not None:
+            self.abort()
+            return
         self._refuse(TooManyConnectionsError())
+        # It may not linger: there would be no end of those that do.
+        self.transport.close()
 
     def end_reading(self) -> None:
         """See Connection."""
@@ -239,13 +244,17 @@ class Protocol(HttpToolsProtocol):
         else:
             self._close()
 
+    def end_writing(self) -> None:
+        """See Connection."""
+        self._connections.refused("slow_reader")
+        self.transport.abort()
+
     def end_idle(self) -> None:
         """See Connection."""
         self._close()
 
     def abort(self) -> None:
         """See Connection."""
-        self._connections.refused("slow_reader")
         self.transport.abort()
 
     def _exchange(self, *, keep_alive: bool) -> Exchange:
