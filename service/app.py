@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
 from .keys import Keys
 from .metrics import Metrics
-from .middleware import AuthMiddleware, BodyMiddleware, RequestMiddleware
+from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
 from .model import load_model
 from .openapi import install_openapi, problems
 from .runtime import Loader, Runtime
@@ -84,11 +84,12 @@ def create_app(
     app.add_exception_handler(HTTPException, _raise_ours)
 
     routes = ["/score", "/models", *OPEN_PATHS]
+    access_log = AccessLog(clock)
 
     def wrap(inner: ASGIApp) -> ASGIApp:
         bounded = BodyMiddleware(inner, max_body_bytes=settings.max_body_bytes)
         opened = AuthMiddleware(bounded, keys=keys, open_paths=OPEN_PATHS)
-        return RequestMiddleware(opened, metrics=metrics, clock=clock, routes=routes)
+        return RequestMiddleware(opened, metrics=metrics, clock=clock, access_log=access_log, routes=routes)
 
     app.add_middleware(wrap)
     app.score = wrap(endpoint)

@@ -4,7 +4,7 @@ Offers to speak another protocol are declined by answering in this one, as RFC 9
 """
 
 import asyncio
-import uuid
+import os
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -318,7 +318,7 @@ class Protocol(HttpToolsProtocol):
             last.keep_alive = False
 
     def _answer(self, error: ServiceError) -> None:
-        request_id = uuid.uuid4().hex
+        request_id = os.urandom(16).hex()
         answer = problem_answer(error, request_id)
         headers = [*answer.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
         self.transport.write(render_head(answer.status, headers) + answer.body)
