@@ -10,17 +10,37 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
+from .keys import Keys
 from .metrics import Metrics
-from .middleware import AuthMiddleware, BodyMiddleware, RequestMiddleware
+from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
 from .model import load_model
-from .openapi import install_openapi, problems, score_documentation
+from .openapi import install_openapi, problems
 from .runtime import Loader, Runtime
 from .scoring_route import ScoreEndpoint
 from .settings import Settings
 
 OPEN_PATHS = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")
+
+
+class App(FastAPI):
+    """FastAPI for the small routes and the documentation. POST /score goes past its routing, which would cost more
+    than all else that the event loop does for an answer.
+
+    Attributes:
+        score: answers POST /score.
+    """
+
+    score: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/score" and scope["method"] == "POST":
+            await self.score(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -29,7 +49,7 @@ def create_app(
     clock: Callable[[], float] = time.monotonic,
     load: Loader = load_model,
     on_failure: Callable[[], None] = lambda: None,
-) -> FastAPI:
+) -> App:
     """Builds the application. The model is loaded in the background once its lifespan begins.
 
     Args:
@@ -39,7 +59,7 @@ def create_app(
         on_failure: told that the model could not be loaded; without it the app stays up, not ready, and says why.
 
     Returns:
-        An app whose `state.runtime` is its Runtime.
+        An app whose `state.runtime` is its Runtime, and `state.keys` its Keys.
     """
     metrics = Metrics()
     runtime = Runtime(settings, metrics, clock, load, on_failure)
@@ -51,21 +71,28 @@ def create_app(
         runtime.drain()
         await runtime.stop()
 
-    app = FastAPI(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
+    app = App(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
     app.router.redirect_slashes = False
     app.state.runtime = runtime
-    score = ScoreEndpoint(runtime)
-    app.add_api_route("/score", score.__call__, methods=["POST"], name="score", **score_documentation())
+    endpoint = ScoreEndpoint(runtime)
+    # For what is not a POST.
+    app.router.routes.append(Route("/score", endpoint, methods=["POST"], include_in_schema=False))
     _add_small_routes(app, runtime)
-    install_openapi(app, score.request_model, needs_key=bool(settings.api_keys))
+    keys = Keys([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file, clock)
+    app.state.keys = keys
+    install_openapi(app, endpoint.request_model, needs_key=keys.needed)
     app.add_exception_handler(HTTPException, _raise_ours)
 
-    keys = [key.get_secret_value() for key in settings.api_keys]
     routes = ["/score", "/models", *OPEN_PATHS]
-    # The last one added is the outermost.
-    app.add_middleware(BodyMiddleware, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(AuthMiddleware, keys=keys, open_paths=OPEN_PATHS)
-    app.add_middleware(RequestMiddleware, metrics=metrics, clock=clock, routes=routes)
+    access_log = AccessLog(clock)
+
+    def wrap(inner: ASGIApp) -> ASGIApp:
+        bounded = BodyMiddleware(inner, max_body_bytes=settings.max_body_bytes)
+        opened = AuthMiddleware(bounded, keys=keys, open_paths=OPEN_PATHS)
+        return RequestMiddleware(opened, metrics=metrics, clock=clock, access_log=access_log, routes=routes)
+
+    app.add_middleware(wrap)
+    app.score = wrap(endpoint)
     return app
 
 

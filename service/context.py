@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCOPE_KEY = "shelfscore"
+ARRIVAL_KEY = "shelfscore.arrival"
+"""Where the connection leaves the time at which a request's head was whole."""
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
 

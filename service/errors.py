@@ -7,15 +7,18 @@ ServiceError
  |    +-- RouteNotFoundError         404
  |    +-- ModelNotFoundError         404
  |    +-- MethodNotAllowedError      405
+ |    +-- LateHeadError              408  URL and headers took too long to come
  |    +-- BodyTooLargeError          413  before or after decompression
  |    +-- UnsupportedMediaError      415  content type or content encoding
  |    +-- InvalidRequestError        422  JSON or a header that breaks the contract
  |    +-- HeadTooLargeError          431  URL and headers
+ |    +-- TooManyPipelinedError      429  on one connection; only metrics see it
  |    +-- ClientGoneError            499  nobody reads the answer; only logs and metrics see it
  +-- InternalError                   500  our fault
  +-- UnavailableError                503  carries Retry-After
  |    +-- NotReadyError                   loading, or failed to load
  |    +-- DrainingError                   stopping
+ |    +-- TooManyConnectionsError         and this one brought no probe
  |    +-- OverloadedError
  |         +-- BacklogFullError           the queue has no room
  |         +-- PredictedLateError         it would not be done before its deadline, or make others late
@@ -109,8 +112,24 @@ class InvalidRequestError(RequestError):
 class HeadTooLargeError(RequestError):
     """URL and headers are over the limit."""
 
-    def __init__(self, max_head_bytes: int) -> None:
-        super().__init__(f"expected a URL and headers of at most {max_head_bytes} bytes together")
+    def __init__(self, max_head_bytes: int, max_headers: int) -> None:
+        super().__init__(
+            f"expected a URL and headers of at most {max_head_bytes} bytes together, and at most {max_headers} headers"
+        )
+
+
+class LateHeadError(RequestError):
+    """URL and headers did not come in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the URL and headers took too long to arrive")
+
+
+class TooManyPipelinedError(RequestError):
+    """More requests were sent ahead than may wait on one connection."""
+
+    def __init__(self, max_pipelined: int) -> None:
+        super().__init__(f"expected at most {max_pipelined} requests to wait on one connection")
 
 
 class ClientGoneError(RequestError):
@@ -142,6 +161,15 @@ class DrainingError(UnavailableError):
     reason = "draining"
 
 
+class TooManyConnectionsError(UnavailableError):
+    """There are as many connections as there may be."""
+
+    reason = "connections"
+
+    def __init__(self) -> None:
+        super().__init__("there are too many connections")
+
+
 class OverloadedError(UnavailableError):
     """Too much is in work."""
 
@@ -170,9 +198,11 @@ STATUSES: dict[type[ServiceError], tuple[int, str]] = {
     RouteNotFoundError: (404, "Not found"),
     ModelNotFoundError: (404, "Model not found"),
     MethodNotAllowedError: (405, "Method not allowed"),
+    LateHeadError: (408, "Request timeout"),
     BodyTooLargeError: (413, "Body too large"),
     UnsupportedMediaError: (415, "Unsupported media type"),
     InvalidRequestError: (422, "Invalid request"),
+    TooManyPipelinedError: (429, "Too many requests"),
     HeadTooLargeError: (431, "Request header fields too large"),
     ClientGoneError: (499, "Client closed request"),
     InternalError: (500, "Internal error"),

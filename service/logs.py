@@ -1,6 +1,7 @@
 """Structured logs on stderr: one line per event, text or JSON, the request id in each that belongs to a request."""
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -8,6 +9,9 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from .context import current_request_id
+
+PLAIN = re.compile(r"[!#-<>-~]+")
+"""Printable ASCII without space, quote and equals sign."""
 
 
 def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
@@ -60,5 +64,4 @@ def _event(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str,
 def _value(value: object) -> str:
     """Text as it is where it is plain; quoted and escaped where it could be taken for another field or line."""
     text = str(value)
-    plain = text.isascii() and text.isprintable() and text and not set(text) & set(' "=')
-    return text if plain else to_json(text).decode()
+    return text if PLAIN.fullmatch(text) else to_json(text).decode()

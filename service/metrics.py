@@ -32,6 +32,9 @@ class Metrics:
         self.products = self._histogram("request_products", "Products of a scoring request.", COUNTS)
         self.in_flight = self._gauge("in_flight_requests", "Requests being answered.")
         self.shed = self._counter("shed_requests", "Scoring requests turned away or given up, by reason.", "reason")
+        self.refused_connections = self._counter(
+            "refused_connections", "Connections that broke a bound on connections and were ended.", "reason"
+        )
         self.partial = self._counter("incomplete_answers", "Answers in which a score is null.")
         self.not_finite = self._counter("not_finite_logits", "Logits that were NaN or infinite; their score is null.")
 

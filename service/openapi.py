@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from .problem import PROBLEM_TYPE
@@ -53,8 +54,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _problem(status) for status in statuses}
 
 
-def score_documentation() -> dict[str, Any]:
-    """Keyword arguments for the route of POST /score."""
+def _score_route() -> APIRoute:
+    """Stands for POST /score in the documentation; the app answers it without FastAPI."""
     response = {
         "description": "Scores in request order.",
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in SCORE_HEADERS.items()},
@@ -68,11 +69,15 @@ def score_documentation() -> dict[str, Any]:
         {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
         for name, (text, schema) in REQUEST_HEADERS.items()
     ]
-    return {
-        "summary": "Score products for a query",
-        "responses": {200: response, **problems(*PROBLEMS)},
-        "openapi_extra": {"requestBody": request_body, "parameters": parameters},
-    }
+    return APIRoute(
+        "/score",
+        lambda: None,
+        methods=["POST"],
+        name="score",
+        summary="Score products for a query",
+        responses={200: response, **problems(*PROBLEMS)},
+        openapi_extra={"requestBody": request_body, "parameters": parameters},
+    )
 
 
 def install_openapi(app: FastAPI, request_model: type[BaseModel], *, needs_key: bool) -> None:
@@ -80,7 +85,8 @@ def install_openapi(app: FastAPI, request_model: type[BaseModel], *, needs_key: 
 
     def build() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+            routes = [_score_route(), *app.routes]
+            schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=routes)
             components = schema.setdefault("components", {})
             components.setdefault("schemas", {}).update(_schemas(request_model, ScoreResponse, Problem))
             if needs_key:

@@ -1,44 +1,140 @@
-"""What a connection speaks: HTTP with a bound on what the parser keeps, and a problem for what is not HTTP.
+"""What a connection speaks: HTTP with bounds on what the parser keeps and on how long a caller may take.
 
 Offers to speak another protocol are declined by answering in this one, as RFC 9110 (7.8) allows.
 """
 
-import sys
-import uuid
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Never, cast
+from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .errors import HeadTooLargeError, MalformedBodyError, ServiceError, status_and_title
-from .problem import problem_response
+from .answer import render_head
+from .connections import Connections, is_probe
+from .context import ARRIVAL_KEY
+from .errors import (
+    BodyTooLargeError,
+    HeadTooLargeError,
+    LateHeadError,
+    MalformedBodyError,
+    ServiceError,
+    TooManyConnectionsError,
+    TooManyPipelinedError,
+)
+from .exchange import Exchange
+from .problem import problem_answer
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
+MAX_PIPELINED = 16
+"""Requests that may wait behind the one in work on the same connection."""
+
+MAX_UNREAD_BYTES = 8 * 1024 * 1024
+"""How much is taken of a body that nobody reads, or from a caller that was refused, before the connection is cut."""
+
+
+class Reading(Enum):
+    """What of a request comes next."""
+
+    HEAD = "head"
+    BODY = "body"
+    NOTHING = "nothing"
+
+
+REASONS: dict[type[ServiceError], str] = {
+    MalformedBodyError: "malformed",
+    LateHeadError: "late_head",
+    BodyTooLargeError: "unread_body",
+    HeadTooLargeError: "head_too_large",
+    TooManyPipelinedError: "pipelined",
+    TooManyConnectionsError: "connections",
+}
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. It ends with the first request that is not HTTP, or whose URL and headers are too long."""
+    """One connection. It ends with the first request that is not HTTP, or that breaks a bound on heads.
 
-    _parsed_bytes = 0
-    _unparsed_bytes = 0
-    _progressed = False
-    _declined = False
-    _declined_at = 0
+    Args:
+        connections: all those of the server.
+        clock: monotonic, in seconds; its reading at the end of a head is the request's arrival.
+    """
+
+    cycle: Exchange
+
+    def __init__(self, *args: Any, connections: Connections, clock: Callable[[], float], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections = connections
+        self._clock = clock
+        self._reading = Reading.NOTHING
+        self._working: Exchange | None = None
+        self._queued: deque[Exchange] = deque()
+        self._error: ServiceError | None = None
+        self._refused = False
+        self._unread_bytes = 0
+        self._headers_count = 0
+        self._parsed_bytes = 0
+        self._unparsed_bytes = 0
+        self._progressed = False
+        self._declined = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accepted."""
+        super().connection_made(transport)
+        self._connections.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone."""
+        self._connections.closed(self)
+        self._queued.clear()
+        if self._working is not None:
+            self._working.gone()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not read as fast as it is written to."""
+        super().pause_writing()
+        self._connections.writes.add(self)
+
+    def resume_writing(self) -> None:
+        """The caller has read on."""
+        super().resume_writing()
+        self._connections.writes.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Counts what leads to nothing: the parser keeps a header, or a trailer, to itself until it is whole."""
+        if self._refused:
+            self._drop(len(data))
+            return
         self._progressed = False
-        super().data_received(data)
-        self._unparsed_bytes = 0 if self._progressed else self._unparsed_bytes + len(data)
-        if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(HeadTooLargeError(MAX_HEAD_BYTES))
-        elif self._declined:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser has stopped behind the head.
             self._declined = False
-            self.data_received(self._head_without_upgrade() + data[self._declined_at :])
+            self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse(self._error or MalformedBodyError("Invalid HTTP request received."))
+            return
+        self._unparsed_bytes = 0 if self._progressed else self._unparsed_bytes + len(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLargeError(MAX_HEAD_BYTES, MAX_HEADERS))
 
     def on_message_begin(self) -> None:
         """A head begins."""
+        if len(self._queued) >= MAX_PIPELINED:
+            self._fail(TooManyPipelinedError(MAX_PIPELINED))
         super().on_message_begin()
-        self._progressed, self._parsed_bytes = True, 0
+        self._progressed, self._parsed_bytes, self._headers_count = True, 0, 0
+        self._reading = Reading.HEAD
+        self._connections.idle.discard(self)
+        self._connections.heads.add(self)
 
     def on_url(self, url: bytes) -> None:
         """A piece of the URL."""
@@ -46,38 +142,139 @@ class Protocol(HttpToolsProtocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole header, or a whole trailer."""
-        super().on_header(name, value)
+        """A whole header, or a whole trailer. No trailer is kept: it would pass for a header."""
+        if self._reading is Reading.HEAD:
+            super().on_header(name, value)
+        self._headers_count += 1
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """The head has ended. Where it offers another protocol, the parser would skip the body."""
         self._progressed = True
-        self._declined = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-        if not self._declined:
-            super().on_headers_complete()
+        method = self.parser.get_method().decode("ascii")
+        self._declined = self.parser.should_upgrade() and method != "CONNECT"
+        if self._declined:
+            return
+        http_version = self.parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        cast(dict[str, Any], self.scope).update(
+            {
+                "method": method,
+                "http_version": http_version,
+                "path": unquote(path) if "%" in path else path,
+                "raw_path": url.path,
+                "query_string": url.query or b"",
+                ARRIVAL_KEY: self._clock(),
+            }
+        )
+        exchange = self._exchange(keep_alive=http_version != "1.0" and self.parser.should_keep_alive())
+        if self._connections.is_above(self):
+            if not is_probe(method, path):
+                self._fail(TooManyConnectionsError())
+            exchange.keep_alive = False
+        self._connections.heads.discard(self)
+        self._reading, self._unread_bytes = Reading.BODY, 0
+        self.cycle = exchange
+        if self._working is None:
+            self._start(exchange)
+        else:
+            self.flow.pause_reading()
+            self._queued.append(exchange)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._progressed = True
-        super().on_body(body)
+        exchange = self.cycle
+        if exchange.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self._fail(BodyTooLargeError(MAX_UNREAD_BYTES))
+            return
+        exchange.body += body
+        if len(exchange.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        exchange.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request has ended."""
         self._progressed = True
-        if not self._declined:
-            super().on_message_complete()
+        if self._declined:
+            return
+        self._reading = Reading.NOTHING
+        exchange = self.cycle
+        exchange.more_body = False
+        if exchange.response_complete:
+            self._connections.heads.discard(self)
+            self._connections.idle.add(self)
+        else:
+            exchange.message_event.set()
 
-    def send_400_response(self, msg: str) -> None:
-        """The parser gave up, or a callback above raised."""
-        too_large = self._parsed_bytes > MAX_HEAD_BYTES
-        self._refuse(HeadTooLargeError(MAX_HEAD_BYTES) if too_large else MalformedBodyError(msg))
+    def on_response_complete(self) -> None:
+        """An answer has been written, perhaps before its request has ended."""
+        self.server_state.total_requests += 1
+        self._working = None
+        if self.transport.is_closing():
+            # What has been written still has to be read.
+            self._connections.writes.add(self)
+            return
+        self.flow.resume_reading()
+        if self._queued:
+            self._start(self._queued.popleft())
+        elif self._reading is Reading.BODY:
+            self._connections.heads.add(self)
+        elif self._reading is Reading.NOTHING:
+            self._connections.idle.add(self)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        # Called where the parser has stopped behind the head. A warning would be for what clients do by default.
-        error = sys.exception()
-        assert isinstance(error, httptools.HttpParserUpgrade)
-        self._declined_at = error.args[0]
+    def refuse_for_room(self) -> None:
+        """See Connection."""
+        if self._refused or self._working is not None:
+            self.abort()
+            return
+        self._refuse(TooManyConnectionsError())
+        # It may not linger: there would be no end of those that do.
+        self.transport.close()
+
+    def end_reading(self) -> None:
+        """See Connection."""
+        if self.flow.read_paused:
+            self._connections.heads.add(self)
+        elif self._reading is Reading.HEAD:
+            self._refuse(LateHeadError())
+        else:
+            self._close()
+
+    def end_writing(self) -> None:
+        """See Connection."""
+        self._connections.refused("slow_reader")
+        self.transport.abort()
+
+    def end_idle(self) -> None:
+        """See Connection."""
+        self._close()
+
+    def abort(self) -> None:
+        """See Connection."""
+        self.transport.abort()
+
+    def _exchange(self, *, keep_alive: bool) -> Exchange:
+        return Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+
+    def _start(self, exchange: Exchange) -> None:
+        self._working = exchange
+        self._start_asgi_task(exchange, self.app)
 
     def _head_without_upgrade(self) -> bytes:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
@@ -89,15 +286,51 @@ class Protocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._progressed = True
         self._parsed_bytes += size
-        if self._parsed_bytes > MAX_HEAD_BYTES:
-            raise HeadTooLargeError(MAX_HEAD_BYTES)
+        if self._parsed_bytes > MAX_HEAD_BYTES or self._headers_count > MAX_HEADERS:
+            self._fail(HeadTooLargeError(MAX_HEAD_BYTES, MAX_HEADERS))
+
+    def _fail(self, error: ServiceError) -> Never:
+        """From a callback of the parser, which makes of every exception the same one."""
+        self._error = error
+        raise error
 
     def _refuse(self, error: ServiceError) -> None:
-        request_id = uuid.uuid4().hex
-        response = problem_response(error, request_id)
-        headers = [*response.raw_headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        status, title = status_and_title(error)
-        start = f"HTTP/1.1 {status} {title}\r\n".encode()
-        self.transport.write(start + head + b"\r\n" + bytes(response.body))
+        """Nothing more is read. Requests that were received whole get their answers; then the connection ends.
+
+        The error is the answer to a request that was being received, where no other waits for its own.
+        """
+        self._refused = True
+        self._connections.refused(REASONS[type(error)])
+        if self._reading is Reading.BODY:
+            broken = self.cycle
+            if broken.response_started:
+                self._close()
+                return
+            broken.gone()
+            if broken is self._working:
+                self._working = None
+            else:
+                self._queued.pop()
+        if self._working is None:
+            self._answer(error)
+        else:
+            last = self._queued[-1] if self._queued else self._working
+            last.keep_alive = False
+
+    def _answer(self, error: ServiceError) -> None:
+        request_id = os.urandom(16).hex()
+        answer = problem_answer(error, request_id)
+        headers = [*answer.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
+        self.transport.write(render_head(answer.status, headers) + answer.body)
+        # Closed with bytes unread, it would be reset, and the answer lost with it.
+        self.transport.write_eof()
+        self._connections.lingering.add(self)
+
+    def _drop(self, size: int) -> None:
+        self._unread_bytes += size
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.transport.abort()
+
+    def _close(self) -> None:
         self.transport.close()
+        self._connections.writes.add(self)

@@ -146,11 +146,12 @@ def parse_score_request(model: type[ScoreRequest], body: bytes) -> ScoreRequest:
         too_long = any(each["type"] == "too_long" for each in found)
         unknown = () if too_long else _unknown_fields(from_json(body))
     else:
+        fields = set[str]().union(*request.products)
+        if not request.model_extra and fields <= PRODUCT_KEYS:
+            return request
         unknown = _unknown_fields({**(request.model_extra or {}), "products": request.products})
     violations += [Violation("Extra inputs are not permitted", pointer=_pointer(where)) for where in unknown]
-    if violations:
-        raise InvalidRequestError(violations[:MAX_VIOLATIONS])
-    return request
+    raise InvalidRequestError(violations[:MAX_VIOLATIONS])
 
 
 def _unknown_fields(body: object) -> Iterable[tuple[int | str, ...]]:

@@ -9,12 +9,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive
+from starlette.types import Receive, Scope, Send
 
 from artifact import Product
 
+from .answer import Answer, answer
 from .context import SCOPE_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
 from .errors import (
@@ -36,31 +35,35 @@ log = logging.getLogger(__name__)
 LOGIT_DECIMALS = 6
 SCORE_DECIMALS = 8
 
+USUAL_CONTENT_TYPES = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+
 
 class ScoreEndpoint:
-    """Answers scoring requests with the runtime's model."""
+    """An ASGI app that answers scoring requests with the runtime's model."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._metrics = runtime.metrics
         self._clock = runtime.clock
         self._max_timeout_ms = runtime.settings.max_timeout_ms
+        self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in ("queue", "tokenize", "inference")}
         self.request_model = score_request_model(runtime.settings.max_products)
 
-    async def __call__(self, request: Request) -> Response:
-        info: RequestInfo = request.scope[SCOPE_KEY]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        info: RequestInfo = scope[SCOPE_KEY]
         try:
             with self._runtime.request() as (model, scorer):
-                return await self._score(request, info, model, scorer)
+                answered = await self._score(scope, receive, info, model, scorer)
         except ServiceError as error:
             if reason := _shed_reason(error):
                 self._metrics.shed.labels(reason).inc()
             raise
+        await answered.send(send)
 
-    async def _score(self, request: Request, info: RequestInfo, model: Model, scorer: Scorer) -> Response:
-        _check_content_type(request)
-        timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(request.scope["headers"])]
-        body = await self._read_body(request, deadline_at(info.arrival, *timeouts_ms))
+    async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, model: Model, scorer: Scorer) -> Answer:
+        _check_content_type(scope)
+        timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
+        body = await self._read_body(receive, deadline_at(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body)
         if asked.model not in (None, model.manifest.name):
             raise ModelNotFoundError(f"expected a loaded model, such as {model.manifest.name!r}; see GET /models")
@@ -68,27 +71,25 @@ class ScoreEndpoint:
             timeouts_ms.append(asked.timeout_ms)
         info.log_fields["products"] = len(asked.products)
         self._metrics.products.observe(len(asked.products))
-        job = await self._run(scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, request.receive)
+        job = await self._run(scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
         return self._answer(job, model, info)
 
-    async def _read_body(self, request: Request, deadline: float) -> bytes:
+    async def _read_body(self, receive: Receive, deadline: float) -> bytes:
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
-                return await request.body()
+                return await _whole_body(receive)
         except TimeoutError:
             raise DeadlineExceededError("the deadline passed before the whole body had arrived") from None
-        except ClientDisconnect:
-            raise ClientGoneError("the caller left before its whole body had arrived") from None
 
     async def _run(
         self, scorer: Scorer, asked: ScoreRequest, deadline: float, info: RequestInfo, receive: Receive
     ) -> Job:
         """Has the request scored, up to its deadline or until its caller leaves."""
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def on_finish() -> None:
-            loop.call_soon_threadsafe(ended.set)
+            loop.call_soon_threadsafe(_resolve, ended)
 
         job = scorer.submit(
             asked.query,
@@ -102,7 +103,7 @@ class ScoreEndpoint:
         timer = loop.call_later(max(0.0, deadline - self._clock()), job.end, late)
         watch = asyncio.create_task(_end_when_gone(job, receive))
         try:
-            await ended.wait()
+            await ended
         finally:
             timer.cancel()
             watch.cancel()
@@ -111,7 +112,7 @@ class ScoreEndpoint:
             raise job.error
         return job
 
-    def _answer(self, job: Job, model: Model, info: RequestInfo) -> Response:
+    def _answer(self, job: Job, model: Model, info: RequestInfo) -> Answer:
         logits, scored = job.results()
         finite = np.isfinite(logits)
         broken = int(np.count_nonzero(scored & ~finite))
@@ -134,14 +135,32 @@ class ScoreEndpoint:
         times = job.times
         stages = {"queue": times.queue_s, "tokenize": times.tokenize_s, "inference": times.inference_s}
         for stage, seconds in stages.items():
-            self._metrics.stage.labels(stage).observe(seconds)
+            self._stages[stage].observe(seconds)
+        # Read last: what the stages took is part of it.
         stages["total"] = self._clock() - info.arrival
         info.log_fields["complete"] = complete
         headers = {
             "x-model-version": manifest.version,
-            "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()),
+            "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
         }
-        return Response(content, media_type="application/json", headers=headers)
+        return answer(200, "application/json", content, headers)
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    pieces: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the caller left before its whole body had arrived")
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _resolve(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 async def _end_when_gone(job: Job, receive: Receive) -> None:
@@ -151,9 +170,12 @@ async def _end_when_gone(job: Job, receive: Receive) -> None:
     job.end(ClientGoneError("the caller left before its answer"))
 
 
-def _check_content_type(request: Request) -> None:
+def _check_content_type(scope: Scope) -> None:
+    given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if given in USUAL_CONTENT_TYPES:
+        return
     content = Message()
-    content["content-type"] = request.headers.get("content-type", "")
+    content["content-type"] = given.decode("latin-1")
     charset = content.get_content_charset("utf-8")
     # Without a sound type, Message answers text/plain.
     if content.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):

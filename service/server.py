@@ -8,11 +8,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
 from .app import create_app
+from .connections import Connections, make_room_for_files
 from .protocol import Protocol
 from .runtime import Runtime
 from .settings import Settings
@@ -43,6 +45,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         assert server is not None
         server.should_exit = True
 
+    make_room_for_files(settings.max_connections)
     app = create_app(settings, on_failure=on_failure)
     server = Server(app, settings)
     host, port = listener.getsockname()[:2]
@@ -60,9 +63,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
+        runtime: Runtime = app.state.runtime
+        connections = Connections(settings, runtime.metrics)
         config = uvicorn.Config(
             app,
-            http=Protocol,
+            http=partial(Protocol, connections=connections, clock=runtime.clock),  # type: ignore[arg-type]
             loop="uvloop",
             ws="none",
             lifespan="on",
@@ -70,12 +75,11 @@ class Server(uvicorn.Server):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=settings.keep_alive_s,
             # No request outlives its deadline, so what the drain left behind is gone by then.
             timeout_graceful_shutdown=settings.max_timeout_ms // 1000 + 1,
         )
         super().__init__(config)
-        self._runtime: Runtime = app.state.runtime
+        self._runtime = runtime
         self._settings = settings
         self._drain: asyncio.Task[None] | None = None
 

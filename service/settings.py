@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .keys import is_key, read_keys
+
 ENV_PREFIX = "SHELFSCORE_"
 
 
@@ -55,8 +57,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1, description="largest request body, decompressed too")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
-        description="comma-separated bearer keys; none leaves the service open. Other users of the machine can read "
-        "the command line: prefer the environment variable",
+        validate_default=False,  # none is the default alone: given, it is a mistake
+        description="comma-separated bearer keys; without this setting and the next, the service is open. Other users "
+        "of the machine can read the command line: prefer the environment variable",
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="file with a bearer key on each line, read again when it changes"
     )
     token_cache_bytes: int = Field(
         default=32 * 1024 * 1024, ge=0, description="memory for the token ids of products already seen; 0 is off"
@@ -74,6 +80,15 @@ class Settings(BaseSettings):
         default=0, ge=0, description="keep answering 503 for this long after SIGTERM, so that balancers notice"
     )
     keep_alive_s: int = Field(default=75, ge=1, description="how long an idle connection stays open")
+    max_connections: int = Field(
+        default=2000, ge=1, description="most open connections; above, only probes are answered, others get 503"
+    )
+    head_timeout_ms: int = Field(
+        default=10_000, ge=1, description="longest wait for a request's URL and headers, or for a body nobody reads"
+    )
+    write_timeout_ms: int = Field(
+        default=10_000, ge=1, description="longest wait for a caller to take its answer; then it is cut off"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe event that is logged; info has a line per request"
@@ -89,9 +104,20 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for key in value:
-            if not (key.get_secret_value().isascii() and key.get_secret_value().isprintable()):
-                raise ValueError("a key may hold printable ASCII characters alone: headers carry nothing else safely")
+        if not value:
+            raise ValueError("expected a key; leave the setting out for a service that is open to everybody")
+        if not all(is_key(key.get_secret_value()) for key in value):
+            raise ValueError("a key may hold printable ASCII characters alone: headers carry nothing else safely")
+        return value
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _check_keys_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                read_keys(value)
+            except OSError as error:
+                raise ValueError(f"{value}: {error.strerror}") from None
         return value
 
 

@@ -1,22 +1,24 @@
 """Outermost: gives each request its id, times it, logs it, and turns every exception into a problem."""
 
 import logging
+import os
 import re
-import uuid
 from collections.abc import Callable, Collection
 
+from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..context import SCOPE_KEY, RequestInfo, current_request_id
+from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
-from ..problem import problem_response
+from ..problem import problem_answer
+from .access_log import AccessLog
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("service.access")
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNKNOWN_ROUTE = "other"
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class RequestMiddleware:
@@ -25,21 +27,32 @@ class RequestMiddleware:
     Args:
         app: what it wraps.
         metrics: told of every request.
-        clock: monotonic, in seconds; its reading here is the request's arrival.
+        clock: monotonic, in seconds; its reading here is the request's arrival, where the connection did not tell it.
+        access_log: told of every request.
         routes: paths that label metrics; any other path is labelled `other`.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float], routes: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        access_log: AccessLog,
+        routes: Collection[str],
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._clock = clock
         self._routes = frozenset(routes)
+        self._access_log = access_log
+        self._counters: dict[tuple[str, int | None], Counter] = {}
+        self._durations = {route: metrics.duration.labels(route) for route in (*routes, UNKNOWN_ROUTE)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        info = RequestInfo(self._clock(), _request_id(scope))
+        info = RequestInfo(scope.get(ARRIVAL_KEY) or self._clock(), _request_id(scope))
         scope[SCOPE_KEY] = info
         current_request_id.set(info.request_id)
         header = (b"x-request-id", info.request_id.encode())
@@ -49,7 +62,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], header]}
+                message = {**message, "headers": [*message["headers"], header, NO_SNIFFING]}
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -64,7 +77,7 @@ class RequestMiddleware:
             if isinstance(failure, ClientGoneError):
                 status, _ = status_and_title(failure)
             else:
-                await problem_response(failure, info.request_id)(scope, receive, send_with_id)
+                await problem_answer(failure, info.request_id).send(send_with_id)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, info, status)
@@ -73,8 +86,11 @@ class RequestMiddleware:
         duration_s = self._clock() - info.arrival
         path = scope["path"]
         route = path if path in self._routes else UNKNOWN_ROUTE
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.duration.labels(route).observe(duration_s)
+        counter = self._counters.get((route, status))
+        if counter is None:
+            counter = self._counters[route, status] = self._metrics.requests.labels(route, str(status))
+        counter.inc()
+        self._durations[route].observe(duration_s)
         fields = {
             "method": scope["method"],
             "path": path[:200],
@@ -82,11 +98,11 @@ class RequestMiddleware:
             "duration_ms": round(duration_s * 1000, 2),
             **info.log_fields,
         }
-        access_log.info("request", extra={"fields": fields})
+        self._access_log.write(status, fields)
 
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -136,7 +136,9 @@ def test_a_request_wholly_in_it_needs_no_lane(serve):
         engine.wait_until_entered()
         again = service.score("1", "2")
         assert again.json() == first.json()
-        assert again.headers["server-timing"].startswith("queue;dur=0.00, tokenize;dur=0.00, inference;dur=0.00, total")
+        assert again.headers["server-timing"].startswith(
+            "queue;dur=0.000, tokenize;dur=0.000, inference;dur=0.000, total"
+        )
         assert service.metric("queued_products") == 1
         engine.open()
         assert busy.result(60).status_code == 200
