@@ -146,6 +146,10 @@ class Lanes:
                 for job, units in self._queue.drop_dead(now):
                     job.end(DeadlineExceededError("the deadline passed"))
                     self._metrics.dropped_units.labels(_drop_reason(job)).inc(units)
+                hold_s = self._queue.hold_until(now) - now
+                if hold_s > 0 and wait:
+                    self._changed.wait(hold_s)
+                    continue
                 unit = self._queue.pop()
                 if unit is not None:
                     return self._queue.pop_joining(unit)

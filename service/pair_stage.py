@@ -1,5 +1,6 @@
 """The pair stage of one model: micro-batches as units of work, joined across requests where that is cheaper."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from .job import Job
 from .metrics import Metrics
 from .planner import MicroBatch
 from .work_queue import Unit
+
+LEAVE = 2.0
+"""A micro-batch waits for others no longer than until so many times its duration are left before its deadline."""
 
 Pairs = Sequence[tuple[QueryState, ProductState]]
 Logits = NDArray[np.float32]
@@ -41,21 +45,41 @@ class PairStage:
         budget_tokens: most padded tokens of a joint micro-batch.
         clock: monotonic, in seconds.
         metrics: told of micro-batches.
+        wait_s: longest wait of a micro-batch for pairs of other requests, where its deadline leaves time for it.
     """
 
     def __init__(
-        self, engine: Engine, cost: CostModel, *, budget_tokens: int, clock: Callable[[], float], metrics: Metrics
+        self,
+        engine: Engine,
+        cost: CostModel,
+        *,
+        budget_tokens: int,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        wait_s: float = 0.0,
     ) -> None:
         self._engine = engine
         self._cost = cost
         self._budget_tokens = budget_tokens
         self._clock = clock
         self._metrics = metrics
+        self._wait_s = wait_s
 
     def unit(self, job: Job, work: PairWork, rank: int = 0) -> Unit:
         """A micro-batch as a unit of work."""
         cost_s = self._cost.pairs_s(len(work.pairs), work.batch.longest)
-        return PairUnit(job, self._run, cost_s, rank, self._joins, stage=self, work=work)
+        hold_until = -math.inf
+        if self._wait_s:
+            # Joined by others, it may take as long as a full micro-batch.
+            latest = job.deadline - LEAVE * self._cost.micro_batch_s
+            hold_until = min(self._clock() + self._wait_s, latest)
+        return PairUnit(job, self._run, cost_s, rank, self._joins, hold_until, self._full, stage=self, work=work)
+
+    def _full(self, taken: Sequence[Unit]) -> bool:
+        """Whether the micro-batch is full, but for what no pair of usual length fits into."""
+        units = _pair_units(taken)
+        longest = max(unit.work.batch.longest for unit in units)
+        return (1 + sum(len(unit.work.pairs) for unit in units)) * longest > self._budget_tokens
 
     def _joins(self, taken: Sequence[Unit], other: Unit) -> bool:
         """Whether one more unit runs sooner with those taken than after them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic.config import JsonDict
@@ -80,6 +80,9 @@ class ScoreRequest(BaseModel):
     model: str | None = Field(default=None, description="A loaded model's name; null is the default.")
 
 
+NullReason = Literal["deadline", "not_finite"]
+
+
 class ModelName(BaseModel):
     """Which model scored."""
 
@@ -99,6 +102,11 @@ class ScoreResponse(BaseModel):
     )
     logits: list[float | None] = Field(description="The model's raw output; null where the score is.")
     complete: bool = Field(description="Whether every product has a score.")
+    reasons: list[NullReason | None] = Field(
+        default=[],
+        description="Only where `complete` is false: why each null is null, null for products that have a score. "
+        "`deadline`: not scored before it. `not_finite`: the model gave no finite number, a fault of ours.",
+    )
 
 
 class ProblemViolation(BaseModel):

@@ -27,7 +27,7 @@ from .errors import (
 from .job import Job
 from .model import Model
 from .runtime import Runtime
-from .schemas import ScoreRequest, parse_score_request, score_request_model
+from .schemas import NullReason, ScoreRequest, parse_score_request, score_request_model
 from .scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -124,14 +124,14 @@ class ScoreEndpoint:
         if not complete:
             self._metrics.partial.inc()
         manifest = model.manifest
-        content = to_json(
-            {
-                "model": {"name": manifest.name, "version": manifest.version},
-                "scores": _numbers(manifest.calibration.scores(logits), usable, SCORE_DECIMALS),
-                "logits": _numbers(logits, usable, LOGIT_DECIMALS),
-                "complete": complete,
-            }
-        )
+        content: dict[str, object] = {
+            "model": {"name": manifest.name, "version": manifest.version},
+            "scores": _numbers(manifest.calibration.scores(logits), usable, SCORE_DECIMALS),
+            "logits": _numbers(logits, usable, LOGIT_DECIMALS),
+            "complete": complete,
+        }
+        if not complete:
+            content["reasons"] = _reasons(scored, usable)
         times = job.times
         stages = {"queue": times.queue_s, "tokenize": times.tokenize_s, "inference": times.inference_s}
         for stage, seconds in stages.items():
@@ -143,7 +143,7 @@ class ScoreEndpoint:
             "x-model-version": manifest.version,
             "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
         }
-        return answer(200, "application/json", content, headers)
+        return answer(200, "application/json", to_json(content), headers)
 
 
 async def _whole_body(receive: Receive) -> bytes:
@@ -187,6 +187,16 @@ def _numbers(values: NDArray[np.floating], usable: NDArray[np.bool_], decimals: 
     if usable.all():
         return [*rounded]
     return [value if has else None for value, has in zip(rounded, usable.tolist(), strict=True)]
+
+
+def _reasons(scored: NDArray[np.bool_], usable: NDArray[np.bool_]) -> list[NullReason | None]:
+    """Why each score is null; None where it is not."""
+    unscored: NullReason = "deadline"
+    broken: NullReason = "not_finite"
+    return [
+        None if good else broken if done else unscored
+        for done, good in zip(scored.tolist(), usable.tolist(), strict=True)
+    ]
 
 
 def _shed_reason(error: ServiceError) -> str | None:

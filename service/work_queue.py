@@ -5,6 +5,7 @@ after its own arrival: nobody waits for ever.
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,7 +23,9 @@ class Unit:
         run: does it, together with the units that joined it, itself first. What it returns, the lane runs next.
         cost_s: lane-seconds that it is predicted to take.
         rank: units of one job run in this order.
-        joins: whether a unit of another job may run together with those given; None for units that run alone.
+        joins: whether one more unit may run together with those given; None for units that run alone.
+        hold_until: a lane may wait until then, on the monotonic clock, for units to join; it need not.
+        full: whether waiting for more to join those given would gain nothing.
     """
 
     job: Job
@@ -30,6 +33,8 @@ class Unit:
     cost_s: float = 0.0
     rank: int = 0
     joins: Callable[[Sequence["Unit"], "Unit"], bool] | None = None
+    hold_until: float = -math.inf
+    full: Callable[[Sequence["Unit"]], bool] = lambda _: True
 
 
 @dataclass(slots=True)
@@ -79,20 +84,37 @@ class WorkQueue:
             del self._waiting[entry.job]
         return [(entry.job, len(entry.units)) for entry in dead]
 
+    def hold_until(self, now: float) -> float:
+        """Until when a lane should wait for more units to join the next one, on the same clock; `now` or less: not."""
+        first = self._first()
+        if first is None or first.next.hold_until <= now:
+            return now
+        joined = [first.next]
+        for entry in self._in_order():
+            units = entry.units[1:] if entry is first else entry.units
+            joined += [unit for _, _, unit in units if first.next.joins is not None and first.next.joins(joined, unit)]
+        return now if first.next.full(joined) else min(unit.hold_until for unit in joined)
+
     def pop(self) -> Unit | None:
         """Takes the next unit; None when none waits."""
-        # A few hundred jobs at most wait: a scan costs microseconds, a micro-batch milliseconds.
-        first = min(self._waiting.values(), key=_ORDER, default=None)
+        first = self._first()
         return self._take(first) if first is not None else None
 
     def pop_joining(self, unit: Unit) -> list[Unit]:
         """The unit just taken, and those of any job, the first due first, that are to run together with it."""
         joined = [unit]
         if unit.joins is not None:
-            for entry in sorted(self._waiting.values(), key=_ORDER):
+            for entry in self._in_order():
                 while entry.units and unit.joins(joined, entry.next):
                     joined.append(self._take(entry))
         return joined
+
+    def _first(self) -> _Waiting | None:
+        # A few hundred jobs at most wait: a scan costs microseconds, a micro-batch milliseconds.
+        return min(self._waiting.values(), key=_ORDER, default=None)
+
+    def _in_order(self) -> list[_Waiting]:
+        return sorted(self._waiting.values(), key=_ORDER)
 
     def _take(self, entry: _Waiting) -> Unit:
         _, _, unit = heapq.heappop(entry.units)

@@ -295,6 +295,17 @@ def test_under_overload_partial_requests_keep_the_lanes_busy_and_get_a_first_par
     assert scored.count(True) > 0.9 * len(scored)
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_partial_request_of_a_thousand_products_gets_its_first_ones_within_a_few_micro_batches(lanes):
+    simulation = Simulation(lanes)
+    job = simulation.submit(1000, 0.045, partial=True)
+    simulation.run(1.0)
+    scored = job.results()[1]
+    first = int(scored.argmin())
+    assert first >= 16
+    assert not scored[first + 64 :].any()
+
+
 def test_small_requests_are_admitted_and_fast_beside_an_overload_of_large_ones():
     simulation = Simulation()
     offer(simulation, 10, SECONDS, lambda: (200, 0.4, False))

@@ -1,5 +1,7 @@
 """The order of work."""
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,3 +91,32 @@ def test_units_join_the_one_that_was_taken_as_long_as_it_lets_them():
     assert [unit.job.query for unit in queue.pop_joining(queue.pop())] == ["a", "b", "c"]
     assert queue.pop_joining(queue.pop()) == alone
     assert order_of(queue) == ["c"]
+
+
+def joining(name, due, hold_until, full_at=3):
+    return units_of(
+        make_job(name, due), 1, joins=lambda *_: True, hold_until=hold_until, full=lambda taken: len(taken) >= full_at
+    )
+
+
+def test_a_lane_waits_for_more_to_join_no_longer_than_the_most_pressing_of_them_may():
+    queue = WorkQueue()
+    assert queue.hold_until(5.0) == 5.0
+    queue.add(joining("a", 1.0, hold_until=9.0))
+    assert queue.hold_until(5.0) == 9.0
+    queue.add(joining("b", 2.0, hold_until=7.0))
+    assert queue.hold_until(5.0) == 7.0
+    assert queue.hold_until(7.5) <= 7.5
+
+
+def test_a_lane_does_not_wait_once_what_may_run_together_is_full():
+    queue = WorkQueue()
+    for name in "abc":
+        queue.add(joining(name, 1.0, hold_until=9.0))
+    assert queue.hold_until(5.0) == 5.0
+
+
+def test_a_lane_never_waits_for_work_that_runs_alone():
+    queue = WorkQueue()
+    queue.add(units_of(make_job("a"), 1))
+    assert queue.hold_until(-math.inf) == -math.inf
