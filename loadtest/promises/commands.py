@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from ..errors import Exit
+from .mixed import add_mixed_options, mixed
 from .overload import add_overload_options, overload
 
 Command = Callable[[argparse.Namespace, Mapping[str, str], Callable[[str], object], Callable[[str], object]], Exit]
@@ -17,6 +18,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
         add_overload_options,
         overload,
     ),
+    "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
 }
 PROMISES = tuple(_COMMANDS)
 
