@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from ..errors import Exit
 from .mixed import add_mixed_options, mixed
 from .overload import add_overload_options, overload
+from .soak import add_soak_options, soak
 
 Command = Callable[[argparse.Namespace, Mapping[str, str], Callable[[str], object], Callable[[str], object]], Exit]
 
@@ -19,6 +20,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
         overload,
     ),
     "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
+    "soak": ("does memory stay flat over many requests of random shapes?", add_soak_options, soak),
 }
 PROMISES = tuple(_COMMANDS)
 
