@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from ..errors import Exit
+from .lifecycle import add_lifecycle_options, lifecycle
 from .mixed import add_mixed_options, mixed
 from .overload import add_overload_options, overload
 from .soak import add_soak_options, soak
@@ -21,6 +22,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
     ),
     "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
     "soak": ("does memory stay flat over many requests of random shapes?", add_soak_options, soak),
+    "lifecycle": ("starts, stops under load, swaps under load", add_lifecycle_options, lifecycle),
 }
 PROMISES = tuple(_COMMANDS)
 
