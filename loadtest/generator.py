@@ -24,10 +24,13 @@ class Generator:
 
     def __init__(self, plan: Plan) -> None:
         context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_play, args=(plan, theirs), daemon=True)
+        self._results, results = context.Pipe(duplex=False)
+        # A pipe of its own: the event loop makes the one that it watches non-blocking.
+        orders, self._orders = context.Pipe(duplex=False)
+        self._process = context.Process(target=_play, args=(plan, orders, results), daemon=True)
         self._process.start()
-        theirs.close()
+        results.close()
+        orders.close()
         self.ended = 0
         """Requests that have ended, as far as is known here."""
 
@@ -35,7 +38,8 @@ class Generator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ours.close()
+        self._orders.close()
+        self._results.close()
         self._process.join(_END_S)
         if self._process.is_alive():
             self._process.kill()
@@ -68,11 +72,11 @@ class Generator:
     def stop(self) -> None:
         """Has it send no more; `wait` then gives what was measured."""
         with suppress(OSError):
-            self._ours.send("stop")
+            self._orders.send("stop")
 
     def _receive(self) -> Any:
         try:
-            return self._ours.recv()
+            return self._results.recv()
         except (EOFError, OSError):
             raise LoadtestError(f"the load generator died with exit code {self._process.exitcode}") from None
 
@@ -83,7 +87,7 @@ def play(plan: Plan, on_progress: Callable[[int], None] = lambda _: None) -> Pla
         return generator.wait(on_progress)
 
 
-def _play(plan: Plan, pipe: Connection) -> None:
+def _play(plan: Plan, orders: Connection, results: Connection) -> None:
     # Ctrl-C reaches the whole group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
@@ -92,31 +96,29 @@ def _play(plan: Plan, pipe: Connection) -> None:
     gc.freeze()
     gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        played = runner.run(_play_until_told(plan, pipe))
-    with suppress(OSError):
-        pipe.send(played)
+        played = runner.run(_play_until_told(plan, orders, results))
+    _tell(results, played)
 
 
-async def _play_until_told(plan: Plan, pipe: Connection) -> Played:
+async def _play_until_told(plan: Plan, orders: Connection, results: Connection) -> Played:
     loop = asyncio.get_running_loop()
-    sent = 0
-
-    def tell(ended: int) -> None:
-        nonlocal sent
-        # At most so often that nobody's pipe fills.
-        if ended > sent:
-            sent = ended
-            with suppress(OSError):
-                pipe.send(ended)
-
-    player = Player(plan, on_progress=tell, on_start=pipe.send)
+    player = Player(
+        plan, on_progress=lambda ended: _tell(results, ended), on_start=lambda start_s: _tell(results, start_s)
+    )
 
     def told() -> None:
-        loop.remove_reader(pipe.fileno())
+        # An order, or the end of the parent: both mean the same.
+        loop.remove_reader(orders.fileno())
         player.stop()
 
-    loop.add_reader(pipe.fileno(), told)
+    loop.add_reader(orders.fileno(), told)
     try:
         return await player.play()
     finally:
-        loop.remove_reader(pipe.fileno())
+        loop.remove_reader(orders.fileno())
+
+
+def _tell(results: Connection, message: Played | float | int) -> None:
+    # A parent that is gone wants no results.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        results.send(message)

@@ -17,6 +17,7 @@ from .wire import Channel, WireAnswer, WireRequest, judge_answer
 _SWEEP_S = 0.1
 _SHORTEST_TIMER_S = 1e-5
 _STOP_S = 1.0
+_AFTER_FAILURE_S = 0.02
 _HEAD_START_S = 0.05
 IDLE_S = 30.0
 """A connection idle for longer is not used again: the server may be about to close it."""
@@ -284,20 +285,23 @@ class Player:
                 call.due_s, call.sent_s, done_s, outcome, status, reason, call.number, retry_after, model_version
             )
         )
-        self._after_end()
+        self._after_end(failed=outcome is Outcome.FAILED)
 
-    def _after_end(self) -> None:
+    def _after_end(self, *, failed: bool = False) -> None:
         if not self._plan.arrivals:
-            # Through the loop: a call that fails at once must not recurse.
-            self._loop.call_soon(self._send_next)
+            # Through the loop: a call that fails at once must not recurse, nor be followed by thousands more.
+            self._loop.call_later(_AFTER_FAILURE_S if failed else 0.0, self._send_next)
         if not self._sending and not self._calls:
             self._finished.set()
 
     async def _sweep(self) -> None:
         """Ends what is not answered in time; calls are in the order of their sending."""
+        ended = 0
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._on_progress(len(self._samples) + self._abandoned)
+            ended, before = len(self._samples) + self._abandoned, ended
+            if ended > before:
+                self._on_progress(ended)
             oldest_s = self._now() - self._plan.timeout_s
             for call in list(self._calls.values()):
                 if call.sent_s > oldest_s:

@@ -29,12 +29,12 @@ class LeakyApp:
 
 def leak(leak_bytes: int) -> None:
     """From here on every application that uvicorn is given leaks."""
+    configure = uvicorn.Config.__init__
 
-    class LeakyConfig(uvicorn.Config):
-        def __init__(self, app: App, *args: Any, **kwargs: Any) -> None:
-            super().__init__(LeakyApp(app, leak_bytes), *args, **kwargs)
+    def configure_leaky(self: uvicorn.Config, app: App, *args: Any, **kwargs: Any) -> None:
+        configure(self, LeakyApp(app, leak_bytes), *args, **kwargs)
 
-    uvicorn.Config = LeakyConfig  # type: ignore[misc, assignment]
+    uvicorn.Config.__init__ = configure_leaky  # type: ignore[method-assign, assignment]
 
 
 def main(argv: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Looks at the server while it is under load: probes on connections of their own, and its memory, tick by tick."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -128,10 +129,11 @@ class Histogram:
         return Histogram(grown, self.total_s - before.total_s, self.count - before.count)
 
     def bound_s(self, q: float) -> float | None:
-        """The upper bound of the bucket that holds the q-th value; None of no values."""
-        if self.count <= 0:
+        """The upper bound of the bucket with the q-th value, at most the largest finite one; None of no values."""
+        finite = sorted(bound for bound in self.buckets if math.isfinite(bound))
+        if self.count <= 0 or not finite:
             return None
-        return next((bound for bound, value in sorted(self.buckets.items()) if value >= q * self.count), None)
+        return next((bound for bound in finite if self.buckets[bound] >= q * self.count), finite[-1])
 
 
 def read_metrics(endpoint: Endpoint) -> str:
