@@ -27,7 +27,7 @@ def add_lifecycle_options(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--other-artifact", type=Path, metavar="FOLDER", help="of another version: swap to it and back")
     who.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="of the service; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, raw samples included")
-    add_traffic_options(parser, max_lag_ms=10.0)
+    add_traffic_options(parser)
     load = parser.add_argument_group("the load")
     load.add_argument("--only", choices=_PARTS, action="append", help="this part alone; may be repeated")
     load.add_argument(

@@ -15,19 +15,20 @@ from ..wire import WireRequest, wire_request
 _MAX_ARRIVALS = 1_000_000
 
 
-def add_traffic_options(parser: argparse.ArgumentParser, max_lag_ms: float) -> None:
-    """Where requests come from, and when the generator is too late to be believed."""
+def add_traffic_options(parser: argparse.ArgumentParser, max_lag_ms: float | None = None) -> None:
+    """Where requests come from, and where it matters, when the generator is too late to be believed."""
     parser.add_argument(
         "--traffic", type=Path, metavar="FILE", help="JSONL, one request body a line; synthetic without"
     )
     parser.add_argument("--distinct", type=int, default=200, help="synthetic requests of a kind (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals and synthetic traffic (default %(default)s)")
-    parser.add_argument(
-        "--max-lag-ms",
-        type=float,
-        default=max_lag_ms,
-        help="the run is invalid if 1 %% of its requests were sent later than this (default %(default)s)",
-    )
+    if max_lag_ms is not None:
+        parser.add_argument(
+            "--max-lag-ms",
+            type=float,
+            default=max_lag_ms,
+            help="the run is invalid if 1 %% of its requests were sent later than this (default %(default)s)",
+        )
 
 
 def requests_of(

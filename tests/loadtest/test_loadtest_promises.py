@@ -267,7 +267,7 @@ def test_a_stop_that_loses_a_request_or_takes_too_long_is_broken(change, what):
 
 
 SWAPPED_WELL = SwapRun(
-    swaps=[Swap("b", 1.2), Swap("a", 1.1)],
+    swaps=[Swap("b", 1.2, 200.0), Swap("a", 1.1, 201.0)],
     samples=[sample(1.0, model_version="a"), sample(2.0, model_version="b"), shed(3.0)],
     stood=True,
     failures_told=1.0,
@@ -283,7 +283,7 @@ def test_swaps_under_load_hold():
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"swaps": [Swap("b", 1.2), Swap("a", None)]}, "swaps seen on /models"),
+        ({"swaps": [Swap("b", 1.2, 200.0), Swap("a", None, 200.0)]}, "swaps seen on /models"),
         ({"stood": False}, "a broken artifact: the loaded one goes on"),
         ({"failures_told": 0.0}, "a broken artifact: shelfscore_model_swaps_total says so"),
         ({"samples": [sample(1.0, model_version="a")]}, "versions that answered"),
