@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from ..client import Connection, Endpoint
-from ..errors import LoadtestError, ServerError
+from ..errors import LoadtestError
 from ..generator import Generator
 from ..measure import Outcome
 from ..openloop import OpenSample
@@ -38,8 +38,8 @@ class Swap:
     wanted: str
     took_s: float | None
     """Until /models showed the version; None if it never did."""
-    rss_mb: float
-    """Resident memory, a while later."""
+    rss_mb: float | None
+    """Resident memory, a while later; None if the service ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def measure_swaps(
     """Swaps to and fro, then to a broken artifact, all under load.
 
     Raises:
-        LoadtestError: both artifacts have the same version, or the service ends at a swap.
+        LoadtestError: both artifacts have the same version.
     """
     versions = {each: _version_of(each) for each in (folder, other)}
     if len(set(versions.values())) < 2:
@@ -89,13 +89,14 @@ def measure_swaps(
         with Generator(plan) as generator:
             generator.wait_started()
             time.sleep(_SETTLE_S)
-            done = []
+            done: list[Swap] = []
             for number in range(swaps):
                 wanted = (other, folder)[number % 2]
-                took = _swap(server, link, wanted, versions[wanted])
+                done.append(_swap(server, link, wanted, versions[wanted]))
+                took = done[-1].took_s
                 say(f"swap {number + 1} of {swaps}: " + ("never seen" if took is None else f"after {took:.2f} s"))
-                time.sleep(_SETTLE_S)
-                done.append(Swap(versions[wanted], took, server.usage().rss_bytes / 1e6))
+                if server.exit_code() is not None:
+                    break
             # Of the version that is not loaded: a folder whose version is unchanged need not be read.
             broken = _broken_copy((other, folder)[swaps % 2], logs / "broken")
             stood, told = _swap_to_broken(server, endpoint, link, broken)
@@ -126,7 +127,7 @@ def judge_swaps(findings: Findings, run: SwapRun) -> None:
     seen = Counter(each.model_version for each in run.samples if each.outcome is Outcome.ACCEPTED)
     shown = ", ".join(f"{version} x {count}" for version, count in seen.most_common())
     findings.judge("versions that answered", shown or "none", "two", len(seen) == 2)
-    findings.note("resident memory after each swap, MB", ", ".join(f"{swap.rss_mb:.0f}" for swap in run.swaps))
+    findings.note("resident memory after each swap, MB", ", ".join(f"{swap.rss_mb or 0:.0f}" for swap in run.swaps))
     refused = Counter(str(each.outcome) for each in run.samples)
     findings.note("outcomes while swapping", ", ".join(f"{name} {count}" for name, count in refused.items()))
     findings.judge("a broken artifact: the loaded one goes on", "yes" if run.stood else "no", "yes", run.stood)
@@ -142,19 +143,18 @@ def failures_in(metrics: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def _swap(server: Server, link: Path, folder: Path, version: str) -> float | None:
-    """Seconds until it is seen; None if it never is."""
+def _swap(server: Server, link: Path, folder: Path, version: str) -> Swap:
     asked_s = time.monotonic()
     _point(link, folder)
     os.kill(server.pid, signal.SIGHUP)
     endpoint = Endpoint.parse(server.url)
-    while time.monotonic() - asked_s < _PATIENCE_S:
-        if version in _loaded(endpoint):
-            return time.monotonic() - asked_s
-        if (code := server.exit_code()) is not None:
-            raise ServerError(f"the service ended with exit code {code} when it was told to swap")
+    took_s = None
+    while took_s is None and time.monotonic() - asked_s < _PATIENCE_S and server.exit_code() is None:
         time.sleep(_POLL_S)
-    return None
+        if version in _loaded(endpoint):
+            took_s = time.monotonic() - asked_s
+    time.sleep(_SETTLE_S)
+    return Swap(version, took_s, server.usage().rss_bytes / 1e6 if server.exit_code() is None else None)
 
 
 def _swap_to_broken(server: Server, endpoint: Endpoint, link: Path, broken: Path) -> tuple[bool, float]:
