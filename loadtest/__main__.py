@@ -1,4 +1,4 @@
-"""The commands: `python -m loadtest slo|bench|traffic`. Parses, runs, prints, exits."""
+"""The commands: `python -m loadtest COMMAND`. Parses, runs, prints, exits."""
 
 import argparse
 import os
