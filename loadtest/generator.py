@@ -13,7 +13,8 @@ from typing import Any, Self
 import uvloop
 
 from .errors import LoadtestError
-from .openloop import Plan, Played, Player
+from .openloop import Player
+from .plan import Plan, Played
 
 _PRIORITY = -5
 _END_S = 5.0

@@ -8,10 +8,11 @@ process of its own (see generator), where it may use SIGALRM.
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .measure import Outcome, Sample
+from .measure import Outcome
+from .plan import OpenSample, Plan, Played
 from .wire import Channel, WireAnswer, WireRequest, judge_answer
 
 _SWEEP_S = 0.1
@@ -21,60 +22,6 @@ _AFTER_FAILURE_S = 0.02
 _HEAD_START_S = 0.05
 IDLE_S = 30.0
 """A connection idle for longer is not used again: the server may be about to close it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSample(Sample):
-    """One request of the generator. Times are seconds after the start of the run."""
-
-    request: int = 0
-    """Which of the plan's requests."""
-    retry_after: str | None = None
-    model_version: str | None = None
-
-    @property
-    def answer_ms(self) -> float:
-        """From the moment it was sent, opening a connection included."""
-        return (self.done_s - self.sent_s) * 1e3
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is sent, and when."""
-
-    host: str
-    port: int
-    requests: Sequence[WireRequest]
-    arrivals: Sequence[tuple[float, int]] = ()
-    """Open loop: seconds after the start, in order, and which request."""
-    in_flight: int = 0
-    """Closed loop, where there are no arrivals: so many requests at a time, one after another in order."""
-    duration_s: float = 0.0
-    """Of the closed loop."""
-    make: Callable[[int], WireRequest] | None = None
-    """Closed loop: makes the n-th request, where `requests` is empty."""
-    count: int = 1_000_000
-    """Bound of the closed loop."""
-    timeout_s: float = 10.0
-    max_connections: int = 1000
-
-
-@dataclass(slots=True)
-class Played:
-    """What came of a plan."""
-
-    start_s: float
-    """On the system's monotonic clock, so that other processes' times can be laid beside."""
-    samples: list[OpenSample]
-    elapsed_s: float
-    cpu_s: float
-    unfinished: int
-    """Sent, and neither answered nor timed out when the run was stopped."""
-    connections: int
-    """Opened."""
-    stopped: bool
-    abandoned: int = 0
-    """Callers that left, as planned."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from ..errors import Exit, LoadtestError
 from ..generator import play
 from ..measure import Distribution, Outcome, distribution
-from ..openloop import OpenSample, Played
+from ..plan import OpenSample, Played
 from ..wire import WireRequest
 from .target import Target, add_target_options, target_of
 from .verdict import Findings, machine_line, spread, table

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Exit, LoadtestError
 from ..generator import Generator
-from ..openloop import Plan
+from ..plan import Plan
 from .overload_report import OverloadRun, judge_overload
 from .phases import Phase
 from .rated import Step, find_rated

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..measure import Distribution, distribution
-from ..openloop import Played
+from ..plan import Played
 from .phases import Phase, PhaseSummary, last_rejection_s, recovery_s, summarise_phase
 from .trend import Slope, slope_of
 from .verdict import Findings, machine_line, spread, table

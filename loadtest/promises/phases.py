@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..measure import Distribution, Outcome, distribution, percentile
-from ..openloop import OpenSample
+from ..plan import OpenSample
 from .watch import Probe, Reading
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..client import Endpoint
 from ..generator import play
 from ..measure import Outcome
-from ..openloop import OpenSample, Plan, Played
+from ..plan import OpenSample, Plan, Played
 from ..wire import WireRequest
 from .workload import arrivals_of, closed_plan, open_plan
 

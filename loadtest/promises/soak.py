@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import Exit, LoadtestError
 from ..generator import Generator
 from ..measure import Outcome
-from ..openloop import Plan, Played
+from ..plan import Plan, Played
 from .soak_traffic import SoakTraffic
 from .target import Target, add_target_options, target_of
 from .trend import Slope, slope_of

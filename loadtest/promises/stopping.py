@@ -12,7 +12,7 @@ from ..client import Endpoint
 from ..errors import ServerError
 from ..generator import Generator
 from ..measure import Outcome
-from ..openloop import OpenSample, Plan
+from ..plan import OpenSample, Plan
 from ..servers import Server
 from ..wire import WireRequest
 from .starting import ready_after_s

@@ -16,7 +16,7 @@ from ..client import Connection, Endpoint
 from ..errors import LoadtestError
 from ..generator import Generator
 from ..measure import Outcome
-from ..openloop import OpenSample
+from ..plan import OpenSample
 from ..servers import Server
 from ..wire import WireRequest
 from .starting import ready_after_s

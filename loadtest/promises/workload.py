@@ -6,7 +6,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from ..client import Endpoint
-from ..openloop import Plan
+from ..plan import Plan
 from ..schedule import poisson_schedule
 from ..synthetic import synthetic_requests
 from ..traffic import ScoreRequest, make_request, read_traffic

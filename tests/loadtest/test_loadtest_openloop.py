@@ -8,7 +8,7 @@ from loadtest.client import Endpoint
 from loadtest.errors import LoadtestError
 from loadtest.generator import Generator, play
 from loadtest.measure import Outcome
-from loadtest.openloop import Plan
+from loadtest.plan import Plan
 from loadtest.wire import WireAnswer, judge_answer, wire_request
 
 from .raw_server import RawServer, reply, scored

@@ -9,7 +9,7 @@ import pytest
 from loadtest.client import Endpoint
 from loadtest.errors import Exit
 from loadtest.measure import Outcome
-from loadtest.openloop import OpenSample, Played
+from loadtest.plan import OpenSample, Played
 from loadtest.promises.mixed import Round, judge_mixed
 from loadtest.promises.overload import phases_of
 from loadtest.promises.overload_report import OverloadRun, judge_overload
