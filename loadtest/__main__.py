@@ -1,4 +1,4 @@
-"""The commands: `python -m loadtest slo|bench|traffic`. Parses, runs, prints, exits."""
+"""The commands: `python -m loadtest COMMAND`. Parses, runs, prints, exits."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from .bench_command import add_bench_options, bench
 from .building import Columns, build_traffic
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
+from .promises.commands import PROMISES, add_promises
 from .slo import become_locust
 
 
@@ -33,10 +34,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 held; 1 objective or ratio broken; 2 nothing measured (usage, input, no server); "
         "3 invalid run; 4 a contestant failed; 130 interrupted.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|traffic")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="|".join(("slo", "bench", "traffic", *PROMISES))
+    )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
+    add_promises(commands)
     return parser
 
 

@@ -47,6 +47,8 @@ class FakeService:
             return (503, {"detail": "warming up"}) if self.settings.not_ready else (200, {"status": "ready"})
         if path == "/seen":
             return 200, self.arrivals
+        if path == "/metrics":
+            return 200, {}
         if path == "/models":
             fields = [{"name": "title"}, {"name": "brand", "omit_if_in": "title"}, {"name": "color"}]
             return 200, {"models": [{"name": "fake", "version": "f00d", "template": {"fields": fields}}]}

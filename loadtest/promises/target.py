@@ -1,0 +1,131 @@
+"""The server under test: started here on an artifact, or one that runs already."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from ..client import Endpoint, check_ready
+from ..contestants import shelfscore
+from ..errors import LoadtestError, ServerError
+from ..servers import Server, free_port
+
+_READY = "/health/ready"
+_READY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the server is, and as far as it is known, its process."""
+
+    url: str
+    pid: int | None
+    server: Server | None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Of the url."""
+        return Endpoint.parse(self.url)
+
+    def rss_bytes(self) -> int | None:
+        """Resident memory of the process and its children; None where the process is not known or gone."""
+        if self.pid is None:
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            return int(sum(each.memory_info().rss for each in (process, *process.children(recursive=True))))
+        except psutil.Error:
+            return None
+
+    def cpu_s(self) -> float:
+        """User and system time of the process since its start; 0 where it is not known."""
+        try:
+            times = psutil.Process(self.pid).cpu_times() if self.pid is not None else None
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system) if times else 0.0
+
+
+def add_target_options(parser: argparse.ArgumentParser) -> None:
+    """Which server, and the report's file."""
+    who = parser.add_argument_group("the server")
+    who.add_argument("--artifact", type=Path, metavar="FOLDER", help="start our service on it (default models/default)")
+    who.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the service that is started, such as LANES=2; may be repeated",
+    )
+    who.add_argument("--host", metavar="URL", help="a server that runs already, instead")
+    who.add_argument("--pid", type=int, help="its process, to read its memory")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, raw samples included")
+
+
+@contextmanager
+def target_of(
+    parsed: argparse.Namespace,
+    environment: Mapping[str, str],
+    say: Callable[[str], object],
+    *,
+    launcher: Sequence[str] = (),
+) -> Iterator[Target]:
+    """Starts the server, or finds the running one; ends what it started. `launcher`: stands before `-m service`.
+
+    Raises:
+        LoadtestError: it cannot be had.
+    """
+    if parsed.json is not None and not parsed.json.absolute().parent.is_dir():
+        raise LoadtestError(f"{parsed.json}: cannot be written: no such folder")
+    if parsed.host:
+        if parsed.artifact:
+            raise LoadtestError("expected --host or --artifact, found both")
+        check_ready(parsed.host)
+        yield Target(parsed.host.rstrip("/"), parsed.pid, None)
+        return
+    folder = parsed.artifact or Path("models/default")
+    with tempfile.TemporaryDirectory(prefix="loadtest-") as logs:
+        server = start_service(folder, parsed.setting, environment, Path(logs) / "service.log", launcher=launcher)
+        try:
+            ready_s = server.wait_ready(_READY, _READY_S)
+            say(f"the service is ready on {server.url} after {ready_s:.1f} s")
+            yield Target(server.url, server.pid, server)
+        except ServerError as error:
+            raise ServerError("\n".join([str(error), *server.last_lines(5)])) from None
+        finally:
+            server.stop()
+
+
+def start_service(
+    folder: Path,
+    settings: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    launcher: Sequence[str] = (),
+    resolve: bool = True,
+) -> Server:
+    """Starts the service with its own defaults, quiet. `resolve` False: on the folder as it is named, such as a link.
+
+    Raises:
+        LoadtestError: no artifact, or a malformed setting.
+    """
+    contestant = shelfscore("service", folder, environment)
+    port = free_port()
+    variables = contestant.environment_at(port)
+    variables.pop("SHELFSCORE_MAX_TIMEOUT_MS", None)
+    variables["SHELFSCORE_LOG_LEVEL"] = "warning"
+    if not resolve:
+        variables["SHELFSCORE_MODEL_DIR"] = str(folder.absolute())
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not name or not equals:
+            raise LoadtestError(f"--setting: expected NAME=VALUE, found {setting!r}")
+        variables[f"SHELFSCORE_{name.upper()}"] = value
+    argv = [sys.executable, *launcher, "-m", "service"]
+    return Server.start(argv, port, variables, log)

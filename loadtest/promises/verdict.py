@@ -1,0 +1,104 @@
+"""What a command found: checks against their targets, printed as one table, and the exit code that follows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import Exit
+from ..measure import Distribution
+from ..report import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise: what was measured and what must hold, in words. `held` None: reported, not judged."""
+
+    what: str
+    measured: str
+    target: str = ""
+    held: bool | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """Of one command."""
+
+    command: str
+    conditions: list[str]
+    checks: list[Check] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+    invalid: list[str] = field(default_factory=list)
+    """Why the run answers nothing, if it does not."""
+    interrupted: bool = False
+
+    def judge(self, what: str, measured: str, target: str, held: bool) -> None:
+        """Adds a promise."""
+        self.checks.append(Check(what, measured, target, held))
+
+    def note(self, what: str, measured: str) -> None:
+        """Adds a figure without a target."""
+        self.checks.append(Check(what, measured))
+
+    @property
+    def exit(self) -> Exit:
+        """An interrupted run is not judged; one that the generator spoiled answers nothing."""
+        if self.interrupted:
+            return Exit.INTERRUPTED
+        if self.invalid:
+            return Exit.INVALID
+        return Exit.BROKEN if any(check.held is False for check in self.checks) else Exit.HELD
+
+    def as_text(self) -> str:
+        """For people."""
+        lines = [f"loadtest {self.command}", *(f"  {line}" for line in self.conditions), *self.tables]
+        rows = [("promise", "measured", "target", "")]
+        rows += [(check.what, check.measured, check.target, _word(check.held)) for check in self.checks]
+        lines.append(table(rows))
+        lines += [f"INVALID: {reason}" for reason in self.invalid]
+        lines.append(f"{self.exit.name}")
+        return "\n".join(lines)
+
+    def write(self, path: Path | None) -> None:
+        """As JSON, raw samples included.
+
+        Raises:
+            LoadtestError: it cannot be written.
+        """
+        if path is None:
+            return
+        write_json(
+            path,
+            {
+                "tool": f"loadtest {self.command}",
+                "conditions": self.conditions,
+                "checks": [asdict(check) for check in self.checks],
+                "invalid": self.invalid,
+                "verdict": {"exit": int(self.exit), "name": self.exit.name.lower()},
+                **self.raw,
+            },
+        )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns; the first row is the heading, the first column the names."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def spread(values: Distribution | None) -> str:
+    """p50, p99 and max of milliseconds."""
+    return "none" if values is None else f"{values.p50:.1f} / {values.p99:.1f} / {values.max:.1f}"
+
+
+def machine_line() -> str:
+    """What else the machine does."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    return f"machine: {os.cpu_count()} cores, load average {load}"
+
+
+def _word(held: bool | None) -> str:
+    return {True: "held", False: "BROKEN", None: ""}[held]

@@ -1,0 +1,111 @@
+"""The commands as people run them, against a server on a real socket; verdicts here depend on no one's speed."""
+
+import json
+import signal
+import time
+
+import pytest
+
+PATIENT = ("--max-lag-ms=60000", "--distinct=20")
+OVERLOAD = (*PATIENT, "--products=4", "--deadline-ms=60000", "--max-rejection-ms=60000", "--max-ready-ms=60000")
+
+
+@pytest.fixture
+def report(tmp_path):
+    path = tmp_path / "report.json"
+
+    def read():
+        return json.loads(path.read_text())
+
+    read.option = f"--json={path}"
+    return read
+
+
+def test_overload_that_holds_exits_0(start_service, loadtest, report):
+    service = start_service()
+    options = ("--rated=20", "--phases=1x1,2x1,10x1,1x1", "--min-goodput=0.1", report.option)
+    done = loadtest("overload", "--host", service.url, "--pid", service.pid, *OVERLOAD, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "HELD"
+    contents = report()
+    assert [phase["phase"]["name"] for phase in contents["phases"]] == ["1x", "2x", "10x", "1x"]
+    assert sum(sum(phase["outcomes"].values()) for phase in contents["phases"]) == len(contents["samples"])
+    assert len(contents["probes"]["ready"]) > 5
+    assert contents["readings"][0]["rss_bytes"] > 1e6
+
+
+def test_overload_whose_goodput_breaks_exits_1(start_service, loadtest, report):
+    service = start_service("--shed-every=2")
+    options = ("--rated=20", "--phases=1x1,2x2", "--min-goodput=1.9", report.option)
+    done = loadtest("overload", "--host", service.url, *OVERLOAD, *options)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [check["what"] for check in report()["checks"] if check["held"] is False] == ["2x: goodput of rated"]
+
+
+def test_overload_finds_the_rated_load(start_service, loadtest, report):
+    service = start_service()
+    options = ("--step-s=1", "--steps=2", "--phases=1x1", report.option)
+    done = loadtest("overload", "--host", service.url, *OVERLOAD, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rated = report()["rated"]
+    assert rated["requests_per_s"] == rated["tried"][-1]["rate"] > rated["tried"][0]["rate"] > 0
+
+
+def test_ctrl_c_gives_what_was_measured_until_then(start_service, start_loadtest, ask, report):
+    service = start_service()
+    options = (*OVERLOAD, "--rated=40", "--phases=1x1000", report.option)
+    process = start_loadtest("overload", "--host", service.url, *options)
+    until = time.monotonic() + 60
+    while len(ask(service.url, "/seen")) < 10 and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == "INTERRUPTED"
+    assert 5 <= len(report()["samples"]) < 1000
+
+
+def test_mixed_measures_the_capacity_and_alternates(start_service, loadtest, report):
+    options = ("--rounds=2", "--round-s=2", "--capacity-s=1", "--large-products=50", "--small-deadline-ms=60000")
+    done = loadtest("mixed", "--host", start_service().url, *PATIENT, *options, "--max-ratio=1e9", report.option)
+    assert done.returncode == 0, done.stdout + done.stderr
+    contents = report()
+    assert contents["capacity"]["large_per_s"] > 0
+    for each in contents["rounds"]:
+        assert len(each["alone"]) == len(each["beside"]) > 10
+        assert len(each["large"]) > 0
+
+
+def test_a_soak_reports_every_request(start_service, loadtest, report):
+    service = start_service()
+    options = ("--requests=300", "--gzipped=0", "--abandoned=0", report.option)
+    done = loadtest("soak", "--host", service.url, "--pid", service.pid, *options)
+    assert done.returncode in (0, 1, 3), done.stdout + done.stderr
+    outcomes = next(check for check in report()["checks"] if check["what"] == "outcomes")
+    assert outcomes["measured"] == "accepted 300"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("overload", "--host=http://127.0.0.1:1"), "no server at http://127.0.0.1:1"),
+        (("overload", "--artifact=nowhere"), "expected an artifact folder"),
+        (("overload", "--artifact=nowhere", "--host=http://127.0.0.1:1"), "expected --host or --artifact, found both"),
+        (("overload", "--artifact=models/default", "--setting=LANES"), "expected NAME=VALUE"),
+        (("overload", "--json=/nowhere/x.json"), "no such folder"),
+        (("soak", "--leak-control", "--host=http://127.0.0.1:1"), "expected a server that is started here"),
+        (("lifecycle", "--only=swap"), "expected --other-artifact FOLDER too"),
+        (("lifecycle", "--starts=0"), "expected 1 or more"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_exit_2(loadtest, arguments, complaint):
+    done = loadtest(*arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert done.stderr.startswith(f"loadtest {arguments[0]}: ")
+
+
+def test_malformed_phases_are_a_usage_error(loadtest):
+    done = loadtest("overload", "--phases=2x")
+    assert done.returncode == 2
+    assert "expected FACTORxSECONDS" in done.stderr
