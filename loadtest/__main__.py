@@ -66,6 +66,7 @@ def _add_traffic(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSONL file to write")
     parser.add_argument("--products", type=_positive, default=64, help="candidates a query (default %(default)s)")
     parser.add_argument("--requests", type=_positive, help="lines to write (default: one a query)")
+    parser.add_argument("--distinct-pairs", action="store_true", help="no query meets a title twice in the whole file")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of candidates (default %(default)s)")
     for column in fields(Columns):
         flag = f"--{column.name.replace('_', '-')}-column"
@@ -83,6 +84,7 @@ def _traffic(parsed: argparse.Namespace) -> int:
         products=parsed.products,
         requests=parsed.requests,
         seed=parsed.seed,
+        distinct_pairs=parsed.distinct_pairs,
     )
     print(
         f"{parsed.out}: {built.requests} requests of {parsed.products} products, "
