@@ -14,9 +14,13 @@ from .errors import LoadtestError
 from .protocols import ProductText, RerankProtocol, ScoreProtocol, Speaks
 
 PEER_NAME = "infinity-emb int8"
+PLAIN_NAME = "plain FastAPI int8"
 _ROOT = Path(__file__).parent.parent
-_RECIPE = Path(__file__).with_name("peers") / "infinity.py"
+_PEERS = Path(__file__).with_name("peers")
+_RECIPE = _PEERS / "infinity.py"
+_PLAIN = _PEERS / "plain.py"
 _PEER_FILES = ("config.json", "tokenizer.json", "model_quantized.onnx")
+_PLAIN_FILES = ("tokenizer.json", "model_quantized.onnx")
 _OUR_PACKAGES = ("onnxruntime", "tokenizers", "uvicorn", "fastapi", "numpy")
 _PEER_PACKAGES = ("infinity-emb", "optimum", "onnxruntime", "torch", "transformers", "uvicorn")
 _CHECK_S = 60
@@ -94,6 +98,24 @@ def by_command(name: str, command: str, environment: Mapping[str, str]) -> Conte
     except ValueError as error:
         raise LoadtestError(f"--command {name}: {error}") from None
     return Contestant(name, argv, environment, lambda _: ScoreProtocol())
+
+
+def plain(model: Path, environment: Mapping[str, str]) -> Contestant:
+    """A plain handler over the peer's folder, in the environment that this runs in.
+
+    Raises:
+        LoadtestError: a file of the folder is missing.
+    """
+    for name in _PLAIN_FILES:
+        if not (model / name).is_file():
+            raise LoadtestError(f"--plain: {model / name} is missing")
+    return Contestant(
+        name=PLAIN_NAME,
+        argv=(sys.executable, str(_PLAIN), str(model.resolve()), "{port}"),
+        environment=environment,
+        speaks=RerankProtocol,
+        versions=_installed(_OUR_PACKAGES),
+    )
 
 
 def infinity(python: Path | None, model: Path | None, environment: Mapping[str, str]) -> Contestant | str:
