@@ -1,4 +1,4 @@
-"""The commands: `python -m loadtest slo|bench|traffic`. Parses, runs, prints, exits."""
+"""The commands: `python -m loadtest slo|bench|overhead|traffic`. Parses, runs, prints, exits."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from .bench_command import add_bench_options, bench
 from .building import Columns, build_traffic
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
+from .overhead_command import add_overhead_options, overhead
 from .slo import become_locust
 
 
@@ -33,9 +34,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 held; 1 objective or ratio broken; 2 nothing measured (usage, input, no server); "
         "3 invalid run; 4 a contestant failed; 130 interrupted.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|traffic")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|overhead|traffic")
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
+    _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
     return parser
 
@@ -57,7 +59,16 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> int:
-    return bench(parsed, os.environ, print, lambda line: print(line, file=sys.stderr, flush=True))
+    return bench(parsed, os.environ, print, _progress)
+
+
+def _add_overhead(parser: argparse.ArgumentParser) -> None:
+    add_overhead_options(parser)
+    parser.set_defaults(run=_overhead)
+
+
+def _overhead(parsed: argparse.Namespace) -> int:
+    return overhead(parsed, os.environ, print, _progress)
 
 
 def _add_traffic(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +104,10 @@ def _traffic(parsed: argparse.Namespace) -> int:
     if built.rated_missing:
         print(f"{built.rated_missing} rated products are not in the catalogue and were left out", file=sys.stderr)
     return Exit.HELD
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _positive(text: str) -> int:

@@ -124,14 +124,14 @@ def as_markdown(result: Result, conditions: Conditions) -> str:
     asked = conditions.requests
     seen = [product for request in asked for product in request.products]
     texts = {result.text.render(product) for product in seen}
-    machine = _machine()
+    about = machine()
     lines = [
         f"{plan.rounds} rounds of {plan.requests} requests at each number in flight, contestants in turns. p50, "
         "pairs/s and its ratio: median of the rounds (least - most). p99 and its ratio: over all "
         f"{plan.rounds * plan.requests} requests (least - most of the rounds).",
         f"Traffic: {conditions.traffic.source}; {len(asked)} requests to each contestant, {plan.warmup} of them to "
         f"warm up, {len(seen)} pairs, none of them twice; {len(texts)} different product texts.",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, load {conditions.load_before:.1f} before, "
+        f"Machine: {about['cpu']}, {about['cores']} cores, load {conditions.load_before:.1f} before, "
         f"{conditions.load_after:.1f} after. The client's share is its CPU time over all CPU time used.",
         "",
         "| server | in flight | p50 ms | p99 ms | pairs/s | pairs/s to peer's | p99 to peer's | CPU ms/request "
@@ -160,7 +160,7 @@ def as_json(result: Result, conditions: Conditions) -> dict[str, Any]:
     code, because = judge(result, conditions)
     return {
         "tool": "loadtest bench",
-        "machine": _machine(),
+        "machine": machine(),
         "load": {"before": conditions.load_before, "after": conditions.load_after},
         "plan": asdict(conditions.plan),
         "traffic": conditions.traffic.source,
@@ -263,7 +263,8 @@ def _shown(values: Sequence[float], digits: int) -> str:
     return found.shown(digits) if found else ""
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What it runs on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
