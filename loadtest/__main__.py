@@ -1,4 +1,4 @@
-"""The commands: `python -m loadtest slo|bench|overhead|traffic`. Parses, runs, prints, exits."""
+"""The commands: `python -m loadtest slo|bench|overhead|cache|traffic`. Parses, runs, prints, exits."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .bench_command import add_bench_options, bench
 from .building import Columns, build_traffic
+from .cache_command import add_cache_options, cache
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
 from .overhead_command import add_overhead_options, overhead
@@ -34,10 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 held; 1 objective or ratio broken; 2 nothing measured (usage, input, no server); "
         "3 invalid run; 4 a contestant failed; 130 interrupted.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|overhead|traffic")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="slo|bench|overhead|cache|traffic")
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
     _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
+    _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
     return parser
 
@@ -69,6 +71,15 @@ def _add_overhead(parser: argparse.ArgumentParser) -> None:
 
 def _overhead(parsed: argparse.Namespace) -> int:
     return overhead(parsed, os.environ, print, _progress)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    add_cache_options(parser)
+    parser.set_defaults(run=_cache)
+
+
+def _cache(parsed: argparse.Namespace) -> int:
+    return cache(parsed, os.environ, print, _progress)
 
 
 def _add_traffic(parser: argparse.ArgumentParser) -> None:
