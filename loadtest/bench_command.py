@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
-from .contestants import Contestant, by_command, infinity, named, plain, shelfscore
+from .contestants import PEER_BATCH_SIZE, Contestant, by_command, infinity, named, plain, shelfscore
 from .distinct import distinct_requests
 from .errors import Exit, LoadtestError
 from .protocols import ProductText
@@ -39,6 +39,13 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--plain", type=Path, metavar="FOLDER", help="the same weights behind a plain FastAPI handler")
     who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
     who.add_argument("--peer-python", type=Path, metavar="FILE", help="interpreter of infinity-emb's own environment")
+    who.add_argument(
+        "--peer-batch-size",
+        type=int,
+        default=PEER_BATCH_SIZE,
+        metavar="N",
+        help="its own default is 32 (default %(default)s)",
+    )
     who.add_argument(
         "--peer-fields",
         metavar="A,B,C",
@@ -82,7 +89,7 @@ def bench(
         raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
     if parsed.plain:
         contestants.append(plain(parsed.plain, environment))
-    peer = infinity(parsed.peer_python, parsed.peer_model, environment)
+    peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)
     if isinstance(peer, Contestant):
         contestants.append(peer)
     else:
@@ -125,7 +132,7 @@ def bench(
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    for name in ("rounds", "requests", "products", "ready_timeout", "request_timeout"):
+    for name in ("rounds", "requests", "products", "peer_batch_size", "ready_timeout", "request_timeout"):
         if not 0 < getattr(parsed, name) <= 100_000:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
     if not 0 <= parsed.warmup <= 100_000:

@@ -309,6 +309,7 @@ def peer_python(tmp_path):
             def cli():
                 options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
                 assert sys.argv[1] == "v2"
+                assert options["--batch-size"] == "16"
                 found = optimum.get_onnx_files(model_name_or_path=options["--model-id"])
                 assert str(found) == "model_quantized.onnx", found
                 sys.argv = ["fake_service.py", options["--port"], "--delay-ms", "5"]
@@ -333,9 +334,10 @@ def peer_model(tmp_path):
 
 def test_the_peers_recipe_starts_it_on_a_local_folder(loadtest, peer_python, peer_model):
     peer = ["--peer-python", peer_python, "--peer-model", peer_model]
-    done = loadtest("bench", f"--command=ours={command()}", *QUICK, *peer, "--min-ratio=0.0001")
+    done = loadtest("bench", f"--command=ours={command()}", *QUICK, *peer, "--peer-batch-size=16", "--min-ratio=0.0001")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| infinity-emb int8 | " in done.stdout
+    assert "batch size 16" in done.stdout
     assert "ours at 2 in flight: " in done.stdout
 
 
