@@ -24,11 +24,11 @@ def zipf_requests(
     if len(lists) < 2:
         raise TrafficError(f"{source}: expected at least 2 queries, found {len(lists)}")
     ranked = random.Random(f"ranks {seed}").sample(lists, len(lists))
-    weights = list(itertools.accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
+    cumulative = list(itertools.accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
     drawn = random.Random(f"zipf {seed}")
     stock = [product for request in lists for product in request.products]
     made = []
-    for request in drawn.choices(ranked, cum_weights=weights, k=count):
+    for request in drawn.choices(ranked, cum_weights=cumulative, k=count):
         products = [drawn.choice(stock) if drawn.random() < churn else product for product in request.products]
         made.append(make_request(request.query, _once(products)))
     return made
