@@ -8,7 +8,7 @@
 #   make export     RUN's student as an artifact into ARTIFACT
 #   make verify     every check of the finished artifact ARTIFACT, docs/verification.md; fails if one does
 #   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
-#   make bench      side by side with infinity-emb on the same weights; `make peer` installs that peer once
+#   make bench      side by side with infinity-emb and a plain handler on the same weights; `make peer` installs the first
 #   make gpu-check  on a machine with a GPU: verifies and times the variant cuda-fp16 of CHECKED
 #   make loadtest   the latency objective against the running service
 #   make lock       pin the newest versions of all dependencies in constraints.txt
@@ -27,6 +27,7 @@ MAX_ERROR_RATE ?= 0.01
 VARIANTS ?= cpu-fp32,cpu-int8
 BENCH_WEIGHTS ?= all-MiniLM-L6-v2
 CHECKED ?= all-MiniLM-L6-v2
+BENCH_TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/bench/traffic.jsonl)
 TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/traffic.jsonl)
 TORCH ?= 2.13.0
 
@@ -97,10 +98,11 @@ loadtest: .venv/.has-loadtest $(TRAFFIC)
 	$(BIN)/python -m loadtest slo --host $(URL) --rate $(RATE) --duration $(DURATION) --p99-ms $(P99_MS) \
 		--max-error-rate $(MAX_ERROR_RATE) $(TRAFFIC:%=--traffic %)
 
-# The default model, and a six-layer one whose weights the peer serves too.
-bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(TRAFFIC)
+# A six-layer model whose weights the peers serve too, and the default one. Fails where the promise to the first is broken.
+bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(BENCH_TRAFFIC)
 	$(BIN)/python -m loadtest bench --artifact six-layer=build/bench/six --artifact default=$(ARTIFACT) \
-		--peer-model build/bench/peer --peer-python .venv-peer/bin/python $(TRAFFIC:%=--traffic %) \
+		--plain build/bench/peer --peer-model build/bench/peer --peer-python .venv-peer/bin/python \
+		$(BENCH_TRAFFIC:%=--traffic %) --min-ratio 2.0 --max-p99-ratio 0.5 \
 		--json build/bench/result.json --out build/bench/result.md
 
 build/bench/peer/config.json: $(wildcard export/*.py artifact/*.py) | .venv/.has-export
@@ -113,6 +115,12 @@ build/traffic.jsonl: $(wildcard loadtest/*.py) | .venv/.has-loadtest
 	@mkdir -p build
 	$(BIN)/python -m loadtest traffic --judgements $(DATA)/chorus_ratings.csv \
 		--catalogue $(DATA)/icecat_products.csv.gz --out $@
+
+# The same of several lists a query, with no pair twice.
+build/bench/traffic.jsonl: $(wildcard loadtest/*.py) | .venv/.has-loadtest
+	@mkdir -p build/bench
+	$(BIN)/python -m loadtest traffic --judgements $(DATA)/chorus_ratings.csv \
+		--catalogue $(DATA)/icecat_products.csv.gz --requests 624 --distinct-pairs --out $@
 
 # The peer of `make bench`, in an environment of its own: it needs other versions than we do.
 peer: .venv-peer/.done

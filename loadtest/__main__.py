@@ -9,8 +9,10 @@ from pathlib import Path
 
 from .bench_command import add_bench_options, bench
 from .building import Columns, build_traffic
+from .cache_command import add_cache_options, cache
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
+from .overhead_command import add_overhead_options, overhead
 from .promises.commands import PROMISES, add_promises
 from .slo import become_locust
 
@@ -35,10 +37,12 @@ def _parser() -> argparse.ArgumentParser:
         "3 invalid run; 4 a contestant failed; 130 interrupted.",
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="|".join(("slo", "bench", "traffic", *PROMISES))
+        dest="command", required=True, metavar="|".join(("slo", "bench", "overhead", "cache", "traffic", *PROMISES))
     )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
+    _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
+    _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
     add_promises(commands)
     return parser
@@ -61,7 +65,25 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> int:
-    return bench(parsed, os.environ, print, lambda line: print(line, file=sys.stderr, flush=True))
+    return bench(parsed, os.environ, print, _progress)
+
+
+def _add_overhead(parser: argparse.ArgumentParser) -> None:
+    add_overhead_options(parser)
+    parser.set_defaults(run=_overhead)
+
+
+def _overhead(parsed: argparse.Namespace) -> int:
+    return overhead(parsed, os.environ, print, _progress)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    add_cache_options(parser)
+    parser.set_defaults(run=_cache)
+
+
+def _cache(parsed: argparse.Namespace) -> int:
+    return cache(parsed, os.environ, print, _progress)
 
 
 def _add_traffic(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +92,7 @@ def _add_traffic(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSONL file to write")
     parser.add_argument("--products", type=_positive, default=64, help="candidates a query (default %(default)s)")
     parser.add_argument("--requests", type=_positive, help="lines to write (default: one a query)")
+    parser.add_argument("--distinct-pairs", action="store_true", help="no query meets a title twice in the whole file")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of candidates (default %(default)s)")
     for column in fields(Columns):
         flag = f"--{column.name.replace('_', '-')}-column"
@@ -87,6 +110,7 @@ def _traffic(parsed: argparse.Namespace) -> int:
         products=parsed.products,
         requests=parsed.requests,
         seed=parsed.seed,
+        distinct_pairs=parsed.distinct_pairs,
     )
     print(
         f"{parsed.out}: {built.requests} requests of {parsed.products} products, "
@@ -95,6 +119,10 @@ def _traffic(parsed: argparse.Namespace) -> int:
     if built.rated_missing:
         print(f"{built.rated_missing} rated products are not in the catalogue and were left out", file=sys.stderr)
     return Exit.HELD
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _positive(text: str) -> int:

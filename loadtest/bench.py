@@ -1,20 +1,24 @@
-"""The side-by-side benchmark: all servers up, asked in turns, one request at a time, the same requests.
+"""The side-by-side benchmark: all servers up, asked in turns, the same requests, none of them twice.
 
-Rounds go A B C A B C, so that whatever else the machine does hits all alike; figures are compared within a round.
+Rounds go A B C, then B C A, at one request in flight and again at several, so that whatever else the machine does hits
+all alike and nobody always follows the same one; figures are compared within a round.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from .client import JSON_HEADERS, Connection, Endpoint
+from .client import Connection, Endpoint, Reply
+from .closed_loop import ask_all
 from .contestants import Contestant
 from .errors import ServerError
 from .measure import percentile
+from .observed import Counters, hits_and_lookups, read_counters
 from .protocols import ProductText, Speaks, read_model, text_of_template
 from .servers import Server, Usage, free_port
 from .traffic import ScoreRequest
@@ -28,21 +32,39 @@ class Plan:
 
     rounds: int
     requests: int
-    """Requests a round."""
+    """Requests a turn: of one contestant, at one number in flight, in one round."""
     warmup: int
     """Requests before the first round, not counted."""
     ready_timeout_s: float
     request_timeout_s: float
     ports: tuple[int, int] | None = None
+    in_flight: Sequence[int] = (1, 4)
+    """Numbers of requests in flight, each measured in every round."""
+
+    @property
+    def needed(self) -> int:
+        """Requests that one contestant is asked, no one twice."""
+        return self.warmup + self.rounds * self.requests * len(self.in_flight)
+
+    def requests_of(self, number: int, level: int) -> range:
+        """Which requests a turn asks: `level` is the place in `in_flight`. Those of the warm-up come first."""
+        first = self.warmup + (number * len(self.in_flight) + level) * self.requests
+        return range(first, first + self.requests)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One contestant's requests of one round."""
+    """One contestant's requests of one round at one number in flight."""
 
+    number: int
+    in_flight: int
     latencies_ms: Sequence[float]
     pairs: int
+    wall_s: float
+    """From the first request to the last answer."""
     cpu_s: float
+    """Of the server."""
+    client_cpu_s: float
 
     @property
     def p50_ms(self) -> float:
@@ -56,8 +78,8 @@ class Turn:
 
     @property
     def pairs_per_s(self) -> float:
-        """Over the time spent waiting for answers."""
-        return self.pairs / (sum(self.latencies_ms) / 1e3)
+        """By the clock on the wall."""
+        return self.pairs / self.wall_s
 
 
 @dataclass(slots=True)
@@ -67,12 +89,22 @@ class Entry:
     contestant: Contestant
     turns: list[Turn] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
-    """Of the first round's requests."""
+    """Of the first turn's requests."""
     ready_s: float | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
+    cache_hits: dict[str, float] = field(default_factory=dict)
+    """Share of lookups that hit, by cache, as the server counts them over the measured turns."""
     failure: str | None = None
     last_lines: Sequence[str] = ()
+
+    def turns_at(self, in_flight: int) -> list[Turn]:
+        """Those at one number in flight."""
+        return [turn for turn in self.turns if turn.in_flight == in_flight]
+
+    def p99_ms(self, in_flight: int) -> float:
+        """Of all requests at one number in flight, over all rounds."""
+        return percentile([ms for turn in self.turns_at(in_flight) for ms in turn.latencies_ms], 0.99)
 
 
 @dataclass(slots=True)
@@ -89,7 +121,9 @@ class _Lane:
     entry: Entry
     server: Server
     speaks: Speaks
-    connection: Connection
+    connections: Sequence[Connection]
+    counters: Counters = field(default_factory=dict)
+    """As they stood before the first turn."""
 
 
 def run_bench(
@@ -103,7 +137,13 @@ def run_bench(
 ) -> Result:
     """Starts, measures and stops all contestants. One that fails drops out and is reported; the others go on.
 
-    `text` is what servers without fields get of a product; without it, what the first server's template reads.
+    Args:
+        contestants: who.
+        requests: at least `plan.needed`; that no pair comes twice in them is the caller's care.
+        plan: how much.
+        text: what servers without fields get of a product; without it, what the first server's template reads.
+        log_dir: for what the servers print.
+        say: told of the progress, a line at a time.
     """
     result = Result([Entry(contestant) for contestant in contestants], text or ProductText())
     lanes: list[_Lane] = []
@@ -114,17 +154,21 @@ def run_bench(
             if lane := _start(entry, result, plan, log_dir, servers, learn_text=text is None):
                 lanes.append(lane)
         for lane in lanes:
-            _attempt(_warm_up, lane, requests, plan, plan.rounds)
+            _attempt(lane, partial(_warm_up, requests=requests[: plan.warmup]))
         for number in range(plan.rounds):
-            for lane in lanes:
-                if lane.entry.failure is None:
-                    _attempt(_take_turn, lane, requests, plan, number)
-            say(f"round {number + 1} of {plan.rounds}: " + ", ".join(map(_progress, result.entries)))
+            for level in range(len(plan.in_flight)):
+                for lane in _rotated(lanes, number):
+                    if lane.entry.failure is None:
+                        _attempt(lane, partial(_take_turn, requests=requests, plan=plan, number=number, level=level))
+                say(_progress(result, plan, number, level))
+        for lane in lanes:
+            _count_cache_hits(lane)
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
         for lane in lanes:
-            lane.connection.close()
+            for connection in lane.connections:
+                connection.close()
         for server in servers:
             server.stop()
     return result
@@ -146,23 +190,22 @@ def _start(
         entry.failure = str(error)
         entry.last_lines = server.last_lines() if server else ()
         return None
-    connection = Connection(Endpoint.parse(server.url), plan.request_timeout_s)
+    endpoint = Endpoint.parse(server.url)
+    connections = [Connection(endpoint, plan.request_timeout_s) for _ in range(max(plan.in_flight))]
     if not contestant.peer:
-        entry.manifest = read_model(connection)
+        entry.manifest = read_model(connections[0])
         if learn_text and entry is result.entries[0]:
             result.text = text_of_template(entry.manifest) or result.text
-    return _Lane(entry, server, speaks, connection)
+    return _Lane(entry, server, speaks, connections)
 
 
-def _attempt(
-    step: Callable[[_Lane, Sequence[ScoreRequest], Plan, int], None],
-    lane: _Lane,
-    requests: Sequence[ScoreRequest],
-    plan: Plan,
-    number: int,
-) -> None:
+def _rotated(lanes: Sequence[_Lane], by: int) -> list[_Lane]:
+    return [lanes[(by + place) % len(lanes)] for place in range(len(lanes))]
+
+
+def _attempt(lane: _Lane, step: Callable[[_Lane], None]) -> None:
     try:
-        step(lane, requests, plan, number)
+        step(lane)
     except (ServerError, OSError, HTTPException) as error:
         # A process that drops its connection is often about to end.
         code = lane.server.exit_code(wait_s=0.5)
@@ -171,48 +214,64 @@ def _attempt(
         lane.entry.last_lines = lane.server.last_lines()
 
 
-def _warm_up(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number: int) -> None:
-    """Asks what would come after the last round: nothing that is measured."""
-    first = number * plan.requests
-    for index in range(first, first + plan.warmup):
-        _ask(lane, requests[index % len(requests)])
+def _warm_up(lane: _Lane, requests: Sequence[ScoreRequest]) -> None:
+    asked = ask_all(lane.connections, lane.speaks.path, [lane.speaks.encode(request) for request in requests])
+    for request, answer in zip(requests, asked.answers, strict=True):
+        _scores(lane, request, answer.reply)
+    lane.counters = read_counters(lane.connections[0])
 
 
-def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number: int) -> None:
+def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number: int, level: int) -> None:
+    chosen = [requests[index] for index in plan.requests_of(number, level)]
+    bodies = [lane.speaks.encode(request) for request in chosen]
+    in_flight = plan.in_flight[level]
     time.sleep(_SETTLE_S)
-    chosen = [requests[i % len(requests)] for i in range(number * plan.requests, (number + 1) * plan.requests)]
     before = lane.server.usage()
-    answers = [_ask(lane, request) for request in chosen]
+    asked = ask_all(lane.connections[:in_flight], lane.speaks.path, bodies)
     lane.entry.usage = lane.server.usage()
+    scores = [_scores(lane, request, answer.reply) for request, answer in zip(chosen, asked.answers, strict=True)]
     lane.entry.turns.append(
         Turn(
-            latencies_ms=[latency_ms for latency_ms, _ in answers],
+            number=number,
+            in_flight=in_flight,
+            latencies_ms=[answer.latency_ms for answer in asked.answers],
             pairs=sum(len(request.products) for request in chosen),
+            wall_s=asked.wall_s,
             cpu_s=lane.entry.usage.cpu_s - before.cpu_s,
+            client_cpu_s=asked.client_cpu_s,
         )
     )
-    if number == 0:
-        lane.entry.scores = [scores for _, scores in answers]
+    if number == 0 and level == 0:
+        lane.entry.scores = scores
 
 
-def _ask(lane: _Lane, request: ScoreRequest) -> tuple[float, list[float]]:
-    body = lane.speaks.encode(request)
-    # Some servers close a connection that idles while the others have their turns.
-    lane.connection.refresh()
-    start = time.perf_counter()
-    reply = lane.connection.request("POST", lane.speaks.path, body, JSON_HEADERS)
-    latency_ms = (time.perf_counter() - start) * 1e3
-    if reply.status != 200:
-        raise ServerError(f"answered {reply.status}: {reply.body[:200].decode('utf-8', 'replace')}")
+def _count_cache_hits(lane: _Lane) -> None:
+    """A hit of a score cache would be a pair that came twice: no measurement."""
+    if lane.entry.contestant.peer or lane.entry.failure is not None:
+        return
+    after = read_counters(lane.connections[0])
+    for cache in ("score", "token"):
+        hits, lookups = hits_and_lookups(after, lane.counters, cache) or (0, 0)
+        if lookups:
+            lane.entry.cache_hits[cache] = hits / lookups
+    if lane.entry.cache_hits.get("score"):
+        lane.entry.failure = "answered from a score cache, though no pair was asked twice"
+
+
+def _scores(lane: _Lane, request: ScoreRequest, reply: Reply) -> list[float]:
     scores: list[float] = []
-    problem = "another number of scores than of products"
     with suppress(ValueError, KeyError, TypeError):
         scores = lane.speaks.decode(reply.body)
     if len(scores) != len(request.products):
-        raise ServerError(f"answered {problem}: {len(scores)} for {len(request.products)}")
-    return latency_ms, scores
+        raise ServerError(
+            f"answered another number of scores than of products: {len(scores)} for {len(request.products)}"
+        )
+    return scores
 
 
-def _progress(entry: Entry) -> str:
-    last = f"{entry.turns[-1].p50_ms:.1f} ms" if entry.turns and entry.failure is None else "failed"
-    return f"{entry.contestant.name} {last}"
+def _progress(result: Result, plan: Plan, number: int, level: int) -> str:
+    shown = []
+    for entry in result.entries:
+        last = f"{entry.turns[-1].p50_ms:.1f} ms" if entry.turns and entry.failure is None else "failed"
+        shown.append(f"{entry.contestant.name} {last}")
+    return f"round {number + 1} of {plan.rounds}, {plan.in_flight[level]} in flight: " + ", ".join(shown)

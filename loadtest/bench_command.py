@@ -10,11 +10,16 @@ from pathlib import Path
 
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
-from .contestants import Contestant, by_command, infinity, named, shelfscore
+from .contestants import PEER_BATCH_SIZE, Contestant, by_command, infinity, named, plain, shelfscore
+from .distinct import distinct_requests
 from .errors import Exit, LoadtestError
 from .protocols import ProductText
 from .report import write_json
 from .traffic import PRODUCT_FIELDS, load_traffic
+
+_MAX_IN_FLIGHT = 64
+_SYNTHETIC_SPARE = 2
+"""Synthetic requests made for each that is needed: some hold a title twice."""
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +36,16 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         metavar="'NAME=COMMAND {port}'",
         help="another server of the same contract, such as another checkout's",
     )
+    who.add_argument("--plain", type=Path, metavar="FOLDER", help="the same weights behind a plain FastAPI handler")
     who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
     who.add_argument("--peer-python", type=Path, metavar="FILE", help="interpreter of infinity-emb's own environment")
+    who.add_argument(
+        "--peer-batch-size",
+        type=int,
+        default=PEER_BATCH_SIZE,
+        metavar="N",
+        help="its own default is 32 (default %(default)s)",
+    )
     who.add_argument(
         "--peer-fields",
         metavar="A,B,C",
@@ -40,16 +53,20 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     )
     much = parser.add_argument_group("how much")
     much.add_argument("--rounds", type=int, default=5, help="default %(default)s")
-    much.add_argument("--requests", type=int, default=30, help="requests a round (default %(default)s)")
-    much.add_argument("--warmup", type=int, default=10, help="requests before, not counted (default %(default)s)")
+    much.add_argument("--requests", type=int, default=40, help="requests a turn (default %(default)s)")
+    much.add_argument(
+        "--in-flight", default="1,4", metavar="A,B", help="numbers of requests in flight (default %(default)s)"
+    )
+    much.add_argument("--warmup", type=int, default=20, help="requests before, not counted (default %(default)s)")
     much.add_argument("--products", type=int, default=64, help="of synthetic traffic (default %(default)s)")
-    much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, one request body a line; synthetic without")
+    much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, no pair twice; synthetic without")
     much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
     much.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
     much.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
     much.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
     out = parser.add_argument_group("what comes out")
-    out.add_argument("--min-ratio", type=float, metavar="X", help="fail if the first has less than X times the peer")
+    out.add_argument("--min-ratio", type=float, metavar="X", help="fail if the first has less times the peer's pairs/s")
+    out.add_argument("--max-p99-ratio", type=float, metavar="X", help="fail if the first's p99 is more of the peer's")
     out.add_argument("--out", type=Path, metavar="FILE", help="the Markdown report, which is printed too")
     out.add_argument("--json", type=Path, metavar="FILE", help="everything, raw latencies included")
 
@@ -70,7 +87,9 @@ def bench(
     contestants += [by_command(*named(text, "COMMAND"), environment) for text in parsed.commands]
     if not contestants:
         raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
-    peer = infinity(parsed.peer_python, parsed.peer_model, environment)
+    if parsed.plain:
+        contestants.append(plain(parsed.plain, environment))
+    peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)
     if isinstance(peer, Contestant):
         contestants.append(peer)
     else:
@@ -83,23 +102,25 @@ def bench(
         ready_timeout_s=parsed.ready_timeout,
         request_timeout_s=parsed.request_timeout,
         ports=(parsed.first_port, parsed.first_port + 99) if parsed.first_port else None,
+        in_flight=_in_flight(parsed.in_flight),
     )
-    needed = plan.rounds * plan.requests + plan.warmup
-    traffic = load_traffic(parsed.traffic, requests=needed, products=parsed.products, seed=parsed.seed)
+    spare = _SYNTHETIC_SPARE * plan.needed
+    traffic = load_traffic(parsed.traffic, requests=spare, products=parsed.products, seed=parsed.seed)
+    requests = distinct_requests(traffic.requests, plan.needed, traffic.source)
     # A polite end stops the servers too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
-        result = run_bench(
-            contestants, traffic.requests, plan, text=_text(parsed), log_dir=Path(log_dir), say=print_progress
-        )
+        result = run_bench(contestants, requests, plan, text=_text(parsed), log_dir=Path(log_dir), say=print_progress)
     conditions = Conditions(
         traffic=traffic,
+        requests=requests,
         plan=plan,
         load_before=before,
         load_after=os.getloadavg()[0],
         peer_missing=peer if isinstance(peer, str) else None,
         min_ratio=parsed.min_ratio,
+        max_p99_ratio=parsed.max_p99_ratio,
     )
     report = as_markdown(result, conditions)
     print_out(report)
@@ -111,7 +132,7 @@ def bench(
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    for name in ("rounds", "requests", "products", "ready_timeout", "request_timeout"):
+    for name in ("rounds", "requests", "products", "peer_batch_size", "ready_timeout", "request_timeout"):
         if not 0 < getattr(parsed, name) <= 100_000:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
     if not 0 <= parsed.warmup <= 100_000:
@@ -119,6 +140,13 @@ def _check(parsed: argparse.Namespace) -> None:
     for path in (parsed.out, parsed.json):
         if path is not None and not path.parent.is_dir():
             raise LoadtestError(f"{path}: cannot be written: no such folder")
+
+
+def _in_flight(text: str) -> tuple[int, ...]:
+    numbers = [int(number) if number.strip().isdecimal() else 0 for number in text.split(",")]
+    if not all(1 <= number <= _MAX_IN_FLIGHT for number in numbers) or len(set(numbers)) < len(numbers):
+        raise LoadtestError(f"--in-flight: expected different numbers from 1 to {_MAX_IN_FLIGHT}, found {text!r}")
+    return tuple(numbers)
 
 
 def _check_names(contestants: list[Contestant]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .agreement import mean_spearman, same_top
-from .bench import Entry, Plan, Result
+from .bench import Entry, Plan, Result, Turn
 from .errors import Exit
-from .traffic import Traffic
+from .traffic import ScoreRequest, Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,17 @@ class Conditions:
     """Under which the benchmark ran."""
 
     traffic: Traffic
+    requests: Sequence[ScoreRequest]
+    """What each contestant was asked, the warm-up first."""
     plan: Plan
     load_before: float
     load_after: float
     peer_missing: str | None
     """Why there is no peer; None where there is one, or none was wanted."""
     min_ratio: float | None
-    """The first contestant's pairs/s over the peer's must be at least this."""
+    """The first contestant's pairs/s over the peer's must be at least this, at each number in flight."""
+    max_p99_ratio: float | None
+    """Its p99 over the peer's may be at most this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,39 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
-def ratios_to_peer(result: Result, entry: Entry) -> list[float]:
-    """Pairs/s over the peer's, round by round; empty without both."""
-    peer = _peer(result)
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A contestant's figure over the peer's, at one number in flight."""
+
+    value: float
+    by_round: Sequence[float]
+
+    @property
+    def shown(self) -> str:
+        """`value (least - most by round)`."""
+        return f"{self.value:.2f} ({min(self.by_round):.2f} - {max(self.by_round):.2f})"
+
+
+def rate_ratio(result: Result, entry: Entry, in_flight: int) -> Ratio | None:
+    """Pairs/s over the peer's: the median of the rounds; None without both."""
+    found = [mine.pairs_per_s / theirs.pairs_per_s for mine, theirs in _beside_peer(result, entry, in_flight)]
+    return Ratio(statistics.median(found), found) if found else None
+
+
+def p99_ratio(result: Result, entry: Entry, in_flight: int) -> Ratio | None:
+    """p99 over the peer's, each over all its requests; None without both. A round has too few requests for its own."""
+    peer = peer_of(result)
+    found = [mine.p99_ms / theirs.p99_ms for mine, theirs in _beside_peer(result, entry, in_flight)]
+    return Ratio(entry.p99_ms(in_flight) / peer.p99_ms(in_flight), found) if found and peer else None
+
+
+def _beside_peer(result: Result, entry: Entry, in_flight: int) -> list[tuple[Turn, Turn]]:
+    """The turns of the rounds that both finished."""
+    peer = peer_of(result)
     if peer is None or peer is entry:
         return []
-    # A contestant that failed midway has fewer rounds.
-    pairs = zip(entry.turns, peer.turns, strict=False)
-    return [turn.pairs_per_s / peer_turn.pairs_per_s for turn, peer_turn in pairs]
+    theirs = {turn.number: turn for turn in peer.turns_at(in_flight)}
+    return [(turn, theirs[turn.number]) for turn in entry.turns_at(in_flight) if turn.number in theirs]
 
 
 def judge(result: Result, conditions: Conditions) -> tuple[Exit, list[str]]:
@@ -63,58 +92,66 @@ def judge(result: Result, conditions: Conditions) -> tuple[Exit, list[str]]:
     failed = [f"{entry.contestant.name} failed: {entry.failure}" for entry in result.entries if entry.failure]
     if failed:
         return Exit.CONTESTANT_FAILED, failed
-    if conditions.min_ratio is None:
+    if conditions.min_ratio is None and conditions.max_p99_ratio is None:
         return Exit.HELD, []
+    if peer_of(result) is None:
+        return Exit.INVALID, [f"a ratio cannot be judged without a peer: {conditions.peer_missing}"]
     first = result.entries[0]
-    ratio = spread(ratios_to_peer(result, first))
-    if ratio is None:
-        return Exit.INVALID, [f"--min-ratio cannot be judged without a peer: {conditions.peer_missing}"]
-    name = first.contestant.name
-    if ratio.median < conditions.min_ratio:
-        return Exit.BROKEN, [
-            f"{name} has {ratio.median:.3f} times the peer's pairs/s, required {conditions.min_ratio:g}"
-        ]
-    return Exit.HELD, [f"{name} has {ratio.median:.3f} times the peer's pairs/s, required {conditions.min_ratio:g}"]
+    held, said = True, []
+    for in_flight in conditions.plan.in_flight:
+        rate, p99 = rate_ratio(result, first, in_flight), p99_ratio(result, first, in_flight)
+        where = f"{first.contestant.name} at {in_flight} in flight"
+        if rate and conditions.min_ratio is not None:
+            holds = rate.value >= conditions.min_ratio
+            held = held and holds
+            said.append(
+                f"{where}: {rate.shown} times the peer's pairs/s, required {conditions.min_ratio:g}: {_word(holds)}"
+            )
+        if p99 and conditions.max_p99_ratio is not None:
+            holds = p99.value <= conditions.max_p99_ratio
+            held = held and holds
+            said.append(f"{where}: p99 {p99.shown} of the peer's, at most {conditions.max_p99_ratio:g}: {_word(holds)}")
+    return Exit.HELD if held else Exit.BROKEN, said
+
+
+def _word(holds: bool) -> str:
+    return "holds" if holds else "does not hold"
 
 
 def as_markdown(result: Result, conditions: Conditions) -> str:
     """The report."""
     plan = conditions.plan
-    measured = plan.rounds * plan.requests
-    distinct = min(measured, len(conditions.traffic.requests))
-    seen = [product for request in conditions.traffic.requests[:distinct] for product in request.products]
+    asked = conditions.requests
+    seen = [product for request in asked for product in request.products]
     texts = {result.text.render(product) for product in seen}
-    machine = _machine()
+    about = machine()
     lines = [
-        f"{plan.rounds} rounds of {plan.requests} requests, one at a time, rounds interleaved; "
-        "median over rounds (least - most).",
-        f"Traffic: {conditions.traffic.source}; {distinct} of {measured} requests distinct, "
-        f"{len(texts)} of {len(seen)} product texts.",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, load {conditions.load_before:.1f} before, "
-        f"{conditions.load_after:.1f} after.",
+        f"{plan.rounds} rounds of {plan.requests} requests at each number in flight, contestants in turns. p50, "
+        "pairs/s and its ratio: median of the rounds (least - most). p99 and its ratio: over all "
+        f"{plan.rounds * plan.requests} requests (least - most of the rounds).",
+        f"Traffic: {conditions.traffic.source}; {len(asked)} requests to each contestant, {plan.warmup} of them to "
+        f"warm up, {len(seen)} pairs, none of them twice; {len(texts)} different product texts.",
+        f"Machine: {about['cpu']}, {about['cores']} cores, load {conditions.load_before:.1f} before, "
+        f"{conditions.load_after:.1f} after. The client's share is its CPU time over all CPU time used.",
         "",
-        "| server | p50 ms | p99 ms | pairs/s | times the peer | rank agreement | CPU ms/request | RSS MB | ready s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| server | in flight | p50 ms | p99 ms | pairs/s | pairs/s to peer's | p99 to peer's | CPU ms/request "
+        "| cores busy | client's share |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_row(result, entry, plan) for entry in result.entries]
+    lines += [_row(result, entry, in_flight, plan) for in_flight in plan.in_flight for entry in result.entries]
     lines.append("")
-    if _peer(result):
-        lines.append("Rank agreement: mean Spearman with the peer's scores, and share of requests with the same best.")
     if conditions.peer_missing:
         lines.append(f"Measured without the peer: {conditions.peer_missing}.")
     for entry in result.entries:
-        ratios = ", ".join(f"{ratio:.3f}" for ratio in ratios_to_peer(result, entry))
-        if ratios:
-            lines.append(f"{entry.contestant.name}, times the peer by round: {ratios}.")
-        versions = ", ".join(f"{name} {version}" for name, version in _versions(entry).items())
-        if versions:
-            lines.append(f"{entry.contestant.name}: {versions}.")
+        lines.append(_about(result, entry))
         if entry.failure:
             lines += ["", f"{entry.contestant.name} FAILED: {entry.failure}. Its last lines:", "```"]
             lines += [*entry.last_lines, "```"]
+    if peer_of(result):
+        lines.append("Rank agreement: mean Spearman with the peer's scores, and share of requests with the same best.")
     code, because = judge(result, conditions)
     if because:
-        lines.append(f"{code.name}: {'; '.join(because)}")
+        lines += ["", f"{code.name}:", *(f"- {reason}" for reason in because)]
     return "\n".join(lines) + "\n"
 
 
@@ -123,32 +160,53 @@ def as_json(result: Result, conditions: Conditions) -> dict[str, Any]:
     code, because = judge(result, conditions)
     return {
         "tool": "loadtest bench",
-        "machine": _machine(),
+        "machine": machine(),
         "load": {"before": conditions.load_before, "after": conditions.load_after},
         "plan": asdict(conditions.plan),
         "traffic": conditions.traffic.source,
         "peer_missing": conditions.peer_missing,
         "product_text": {"fields": list(result.text.fields), "omit_if_in": dict(result.text.omit_if_in or {})},
         "verdict": {"exit": int(code), "name": code.name.lower(), "because": because},
-        "contestants": [_entry_json(result, entry) for entry in result.entries],
+        "contestants": [_entry_json(result, entry, conditions.plan) for entry in result.entries],
     }
 
 
-def _row(result: Result, entry: Entry, plan: Plan) -> str:
+def _row(result: Result, entry: Entry, in_flight: int, plan: Plan) -> str:
+    turns = entry.turns_at(in_flight)
+    if not turns:
+        return f"| {entry.contestant.name} | {in_flight} |" + " |" * 8
+    is_peer = entry is peer_of(result)
+    rate, p99 = rate_ratio(result, entry, in_flight), p99_ratio(result, entry, in_flight)
+    p99s = spread([turn.p99_ms for turn in turns])
+    used_s, client_s = sum(turn.cpu_s for turn in turns), sum(turn.client_cpu_s for turn in turns)
     cells = [
-        _shown([turn.p50_ms for turn in entry.turns], 1),
-        _shown([turn.p99_ms for turn in entry.turns], 1),
-        _shown([turn.pairs_per_s for turn in entry.turns], 0),
-        "1" if entry is _peer(result) else _shown(ratios_to_peer(result, entry), 2),
-        _agreement_shown(result, entry),
-        _shown([turn.cpu_s * 1e3 / plan.requests for turn in entry.turns], 0),
-        f"{entry.usage.rss_bytes / 1e6:,.0f}" if entry.usage else "",
-        f"{entry.ready_s:.1f}" if entry.ready_s is not None else "",
+        _shown([turn.p50_ms for turn in turns], 1),
+        f"{entry.p99_ms(in_flight):,.1f} ({p99s.least:,.1f} - {p99s.most:,.1f})" if p99s else "",
+        _shown([turn.pairs_per_s for turn in turns], 0),
+        "1" if is_peer else rate.shown if rate else "",
+        "1" if is_peer else p99.shown if p99 else "",
+        f"{used_s * 1e3 / (len(turns) * plan.requests):.0f}",
+        f"{used_s / sum(turn.wall_s for turn in turns):.2f}",
+        f"{client_s / max(client_s + used_s, 1e-9):.1%}",
     ]
-    return f"| {entry.contestant.name} | " + " | ".join(cells) + " |"
+    return f"| {entry.contestant.name} | {in_flight} | " + " | ".join(cells) + " |"
 
 
-def _entry_json(result: Result, entry: Entry) -> dict[str, Any]:
+def _about(result: Result, entry: Entry) -> str:
+    """What the table has no room for."""
+    facts = []
+    if entry.ready_s is not None:
+        facts.append(f"ready in {entry.ready_s:.1f} s")
+    if entry.usage:
+        facts.append(f"{entry.usage.rss_bytes / 1e6:,.0f} MB at its end")
+    facts += [f"{share:.0%} of lookups in its {cache} cache hit" for cache, share in entry.cache_hits.items()]
+    if agreement := _agreement_shown(result, entry):
+        facts.append(f"rank agreement {agreement}")
+    facts += [f"{name} {version}" for name, version in _versions(entry).items()]
+    return f"- {entry.contestant.name}: {', '.join(facts) or 'nothing is known'}."
+
+
+def _entry_json(result: Result, entry: Entry, plan: Plan) -> dict[str, Any]:
     return {
         "name": entry.contestant.name,
         "peer": entry.contestant.peer,
@@ -157,27 +215,31 @@ def _entry_json(result: Result, entry: Entry) -> dict[str, Any]:
         "versions": _versions(entry),
         "ready_s": entry.ready_s,
         "usage": asdict(entry.usage) if entry.usage else None,
-        "ratio_to_peer": ratios_to_peer(result, entry),
+        "cache_hits": entry.cache_hits,
         "agreement": _agreement(result, entry),
-        "rounds": [
-            {
-                "p50_ms": turn.p50_ms,
-                "p99_ms": turn.p99_ms,
-                "pairs_per_s": turn.pairs_per_s,
-                "cpu_s": turn.cpu_s,
-                "latencies_ms": list(turn.latencies_ms),
-            }
-            for turn in entry.turns
-        ],
+        "in_flight": [_level_json(result, entry, in_flight) for in_flight in plan.in_flight],
     }
 
 
-def _peer(result: Result) -> Entry | None:
+def _level_json(result: Result, entry: Entry, in_flight: int) -> dict[str, Any]:
+    turns = entry.turns_at(in_flight)
+    rate, p99 = rate_ratio(result, entry, in_flight), p99_ratio(result, entry, in_flight)
+    return {
+        "in_flight": in_flight,
+        "p99_ms": entry.p99_ms(in_flight) if turns else None,
+        "pairs_per_s_to_peer": asdict(rate) if rate else None,
+        "p99_to_peer": asdict(p99) if p99 else None,
+        "rounds": [{**asdict(turn), "p50_ms": turn.p50_ms, "pairs_per_s": turn.pairs_per_s} for turn in turns],
+    }
+
+
+def peer_of(result: Result) -> Entry | None:
+    """The peer's entry."""
     return next((entry for entry in result.entries if entry.contestant.peer), None)
 
 
 def _agreement(result: Result, entry: Entry) -> dict[str, float | None] | None:
-    peer = _peer(result)
+    peer = peer_of(result)
     if peer is None or peer is entry or not peer.scores or not entry.scores:
         return None
     return {"spearman": mean_spearman(entry.scores, peer.scores), "same_top": same_top(entry.scores, peer.scores)}
@@ -201,7 +263,8 @@ def _shown(values: Sequence[float], digits: int) -> str:
     return found.shown(digits) if found else ""
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What it runs on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

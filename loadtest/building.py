@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .distinct import text_key
 from .errors import TrafficError
 from .traffic import MAX_FIELD_CHARS, MAX_LINES, MAX_QUERY_CHARS, Product, make_request, open_text
 
@@ -88,9 +89,19 @@ def words(text: str) -> set[str]:
 
 
 def build_traffic(
-    judgements: Path, catalogue: Path, out: Path, *, columns: Columns, products: int, requests: int | None, seed: int
+    judgements: Path,
+    catalogue: Path,
+    out: Path,
+    *,
+    columns: Columns,
+    products: int,
+    requests: int | None,
+    seed: int,
+    distinct_pairs: bool = False,
 ) -> Built:
     """Writes `requests` lines (one a query by default) of `products` candidates each. Equal arguments, equal file.
+
+    With `distinct_pairs` no query meets a title twice in the whole file.
 
     Raises:
         TrafficError: naming the file, and the column or the number that does not fit.
@@ -103,13 +114,17 @@ def build_traffic(
     count = len(queries) if requests is None else requests
     if count > MAX_LINES:
         raise TrafficError(f"expected at most {MAX_LINES} requests, not {count}")
+    met: dict[str, set[str]] = defaultdict(set)
     unfinished = out.with_name(out.name + ".part")
     try:
         with unfinished.open("wb") as file:
             for number in range(count):
                 query = queries[number % len(queries)]
                 line_random = random.Random(f"traffic {seed} {number}")
-                chosen = _candidates(query, rated[query], stock, products, line_random)
+                if distinct_pairs:
+                    chosen = _unmet(query, rated[query], stock, products, line_random, met[text_key(query)])
+                else:
+                    chosen = _candidates(query, rated[query], stock, products, line_random)
                 file.write(make_request(query, [stock.products[index] for index in chosen]).body + b"\n")
         unfinished.replace(out)
     except OSError as error:
@@ -155,6 +170,27 @@ def _candidates(
         if index not in taken:
             taken.add(index)
             chosen.append(index)
+    line_random.shuffle(chosen)
+    return chosen
+
+
+def _unmet(
+    query: str, rated_ids: Sequence[str], stock: Catalogue, count: int, line_random: random.Random, met: set[str]
+) -> list[int]:
+    """As `_candidates`, of titles that are not in `met`; adds them."""
+    best = stock.neighbours(query, _OVERSAMPLING * count + len(met))
+    rated = [stock.index_of_id[i] for i in rated_ids if i in stock.index_of_id]
+    others = line_random.sample(range(len(stock.products)), len(stock.products))
+    chosen: list[int] = []
+    for index in (*rated, *best, *others):
+        title = text_key(stock.products[index].get("title"))
+        if title not in met:
+            met.add(title)
+            chosen.append(index)
+        if len(chosen) == count:
+            break
+    else:
+        raise TrafficError(f"expected {count} more titles for the query {query!r}, the catalogue has {len(chosen)}")
     line_random.shuffle(chosen)
     return chosen
 

@@ -45,6 +45,8 @@ class Reply:
 
     status: int
     body: bytes
+    server_timing: str = ""
+    """The header of that name."""
 
 
 class Connection:
@@ -63,7 +65,7 @@ class Connection:
         try:
             self._http.request(method, self._prefix + path, body, dict(headers or {}))
             response = self._http.getresponse()
-            return Reply(response.status, response.read())
+            return Reply(response.status, response.read(), response.headers.get("server-timing", ""))
         except BaseException:
             self.close()
             raise

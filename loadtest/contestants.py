@@ -14,9 +14,15 @@ from .errors import LoadtestError
 from .protocols import ProductText, RerankProtocol, ScoreProtocol, Speaks
 
 PEER_NAME = "infinity-emb int8"
+PEER_BATCH_SIZE = 8
+"""The fastest for it on two cores, of 4, 8, 16, 32 (its default) and 64."""
+PLAIN_NAME = "plain FastAPI int8"
 _ROOT = Path(__file__).parent.parent
-_RECIPE = Path(__file__).with_name("peers") / "infinity.py"
+_PEERS = Path(__file__).with_name("peers")
+_RECIPE = _PEERS / "infinity.py"
+_PLAIN = _PEERS / "plain.py"
 _PEER_FILES = ("config.json", "tokenizer.json", "model_quantized.onnx")
+_PLAIN_FILES = ("tokenizer.json", "model_quantized.onnx")
 _OUR_PACKAGES = ("onnxruntime", "tokenizers", "uvicorn", "fastapi", "numpy")
 _PEER_PACKAGES = ("infinity-emb", "optimum", "onnxruntime", "torch", "transformers", "uvicorn")
 _CHECK_S = 60
@@ -96,7 +102,27 @@ def by_command(name: str, command: str, environment: Mapping[str, str]) -> Conte
     return Contestant(name, argv, environment, lambda _: ScoreProtocol())
 
 
-def infinity(python: Path | None, model: Path | None, environment: Mapping[str, str]) -> Contestant | str:
+def plain(model: Path, environment: Mapping[str, str]) -> Contestant:
+    """A plain handler over the peer's folder, in the environment that this runs in.
+
+    Raises:
+        LoadtestError: a file of the folder is missing.
+    """
+    for name in _PLAIN_FILES:
+        if not (model / name).is_file():
+            raise LoadtestError(f"--plain: {model / name} is missing")
+    return Contestant(
+        name=PLAIN_NAME,
+        argv=(sys.executable, str(_PLAIN), str(model.resolve()), "{port}"),
+        environment=environment,
+        speaks=RerankProtocol,
+        versions=_installed(_OUR_PACKAGES),
+    )
+
+
+def infinity(
+    python: Path | None, model: Path | None, environment: Mapping[str, str], batch_size: int = PEER_BATCH_SIZE
+) -> Contestant | str:
     """The peer, or in words why it is not at hand."""
     if python is None or model is None:
         return f"no {'--peer-python' if python is None else '--peer-model'} given"
@@ -109,10 +135,10 @@ def infinity(python: Path | None, model: Path | None, environment: Mapping[str, 
         return versions
     return Contestant(
         name=PEER_NAME,
-        argv=(str(python), str(_RECIPE), str(model.resolve()), "{port}"),
+        argv=(str(python), str(_RECIPE), str(model.resolve()), "{port}", str(batch_size)),
         environment=outside,
         speaks=RerankProtocol,
-        versions=versions,
+        versions={**versions, "batch size": str(batch_size)},
         peer=True,
     )
 

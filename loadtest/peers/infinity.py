@@ -1,6 +1,6 @@
 """Starts infinity-emb's reranker on a local folder, its int8 ONNX model on CPU.
 
-    python infinity.py MODEL_DIR PORT
+    python infinity.py MODEL_DIR PORT BATCH_SIZE
 
 Runs in an environment of its own: torch, infinity-emb[server,optimum,torch]. MODEL_DIR holds config.json, the
 tokenizer's files, model.onnx and model_quantized.onnx (the one used on CPU). It then answers
@@ -26,7 +26,7 @@ def name_only(find: Callable[..., Path]) -> Callable[..., Path]:
     return find_name
 
 
-def main(model_dir: str, port: str) -> None:
+def main(model_dir: str, port: str, batch_size: str) -> None:
     """Serves until it is told to stop."""
     os.environ.update(HF_HUB_OFFLINE="1", INFINITY_ANONYMOUS_USAGE_STATS="0", DO_NOT_TRACK="1")
     # They read the environment when they are imported.
@@ -34,10 +34,10 @@ def main(model_dir: str, port: str) -> None:
     from infinity_emb.transformer.crossencoder import optimum  # type: ignore[import-not-found]
 
     optimum.get_onnx_files = name_only(optimum.get_onnx_files)
-    served = ["--model-id", model_dir, "--served-model-name", "peer", "--engine", "optimum", "--batch-size", "32"]
+    served = ["--model-id", model_dir, "--served-model-name", "peer", "--engine", "optimum", "--batch-size", batch_size]
     sys.argv = ["infinity_emb", "v2", *served, "--host", "127.0.0.1", "--port", port]
     cli()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

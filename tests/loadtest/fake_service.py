@@ -2,9 +2,15 @@
 
     python fake_service.py PORT [--delay-ms X] [--serial] [--shed-every N] [--late-every N] [--fail-every N]
                                 [--short-every N] [--die-after N] [--not-ready] [--keep-alive-s N]
+                                [--product-delay-ms X] [--overhead-ms X] [--once] [--no-caches] [--wrong-cache]
 
 --serial answers one request at a time. GET /seen gives what arrived: times, queries, headers and connections.
-It scores a product by the number of words it shares with the query, so that rankings can be compared.
+It scores a product by the number of words it shares with the query, so that rankings can be compared. Each product
+whose score it does not know takes --product-delay-ms more; --overhead-ms is what it says not to be inference.
+--once: a pair that comes twice is a 500.
+
+It has the service's two caches, by the service's variables (SHELFSCORE_SCORE_CACHE_BYTES: off without), and counts
+lookups in GET /metrics. --wrong-cache: what the score cache gives is a little off.
 """
 
 import argparse
@@ -22,15 +28,27 @@ class FakeService:
         self.settings = settings
         self.lock = asyncio.Lock()
         self.arrivals = []
+        self.pairs = set()
+        self.titles = set()
+        self.caches = {
+            "score": int(os.environ.get("SHELFSCORE_SCORE_CACHE_BYTES", "0")) > 0,
+            "token": int(os.environ.get("SHELFSCORE_TOKEN_CACHE_BYTES", "1")) > 0,
+        }
+        self.lookups = dict.fromkeys(((cache, result) for cache in self.caches for result in ("hit", "miss")), 0)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
             await self.lifespan(receive, send)
             return
         body = await read(receive)
-        status, answer = await self.answer(scope, body)
-        payload = json.dumps(answer).encode()
+        if scope["path"] == "/metrics" and not self.settings.no_caches:
+            status, payload = 200, self.metrics().encode()
+        else:
+            status, answer = await self.answer(scope, body)
+            payload = json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+        if scope["path"] == "/score":
+            headers.append((b"server-timing", self.timing.encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
 
@@ -69,12 +87,17 @@ class FakeService:
             sys.stderr.write("fake service: giving up on purpose\n")
             sys.stderr.flush()
             os._exit(3)
-        await self.work()
+        known, seen_before = self.recall(request["query"], texts)
+        if self.settings.once and seen_before:
+            return 500, {"detail": "a pair came twice"}
+        await self.work(known.count(False))
         for status, every in ((503, "shed"), (504, "late"), (500, "fail")):
             if self.hits(f"{every}_every", number):
                 return status, {"status": status}
         wanted = set(request["query"].lower().split())
         scores = [len(wanted & set(text.lower().split())) - index / 1e4 for index, text in enumerate(texts)]
+        if self.settings.wrong_cache:
+            scores = [score + 1e-6 * hit for score, hit in zip(scores, known, strict=True)]
         if self.hits("short_every", number):
             scores = scores[:-1]
         if path == "/rerank":
@@ -83,8 +106,32 @@ class FakeService:
         model = {"name": "fake", "version": "f00d"}
         return 200, {"model": model, "scores": scores, "logits": scores, "complete": True}
 
-    async def work(self):
-        delay_s = self.settings.delay_ms / 1e3
+    def recall(self, query, texts):
+        """Which pairs the score cache knows, and whether any came before."""
+        pairs = [(query, text) for text in texts]
+        known = [self.caches["score"] and pair in self.pairs for pair in pairs]
+        seen_before = not self.pairs.isdisjoint(pairs)
+        for text, hit in zip(texts, known, strict=True):
+            if self.caches["score"]:
+                self.lookups["score", "hit" if hit else "miss"] += 1
+            if self.caches["token"] and not hit:
+                self.lookups["token", "hit" if text in self.titles else "miss"] += 1
+        self.pairs.update(pairs)
+        self.titles.update(texts)
+        return known, seen_before
+
+    def metrics(self):
+        lines = ["# TYPE shelfscore_lanes gauge", "shelfscore_lanes 2.0"]
+        for (cache, result), count in self.lookups.items():
+            lines.append(f'shelfscore_{cache}_cache_lookups_total{{result="{result}"}} {count}.0')
+        return "\n".join(lines) + "\n"
+
+    async def work(self, unknown):
+        delay_s = (self.settings.delay_ms + unknown * self.settings.product_delay_ms) / 1e3
+        inference_ms, other_ms = 1e3 * delay_s, self.settings.overhead_ms
+        self.timing = f"queue;dur=0.00, tokenize;dur={other_ms:.2f}, inference;dur={inference_ms:.2f}"
+        self.timing += f", total;dur={inference_ms + other_ms:.2f}"
+        delay_s += other_ms / 1e3
         if self.settings.serial:
             async with self.lock:
                 await asyncio.sleep(delay_s)
@@ -108,13 +155,15 @@ async def read(receive):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
-    parser.add_argument("--delay-ms", type=float, default=0)
+    for delay in ("delay", "product-delay", "overhead"):
+        parser.add_argument(f"--{delay}-ms", type=float, default=0)
     for every in ("shed", "late", "fail", "short"):
         parser.add_argument(f"--{every}-every", type=int, default=0)
     parser.add_argument("--keep-alive-s", type=int, default=60)
     parser.add_argument("--die-after", type=int, default=0)
     parser.add_argument("--serial", action="store_true")
-    parser.add_argument("--not-ready", action="store_true")
+    for flag in ("not-ready", "once", "no-caches", "wrong-cache"):
+        parser.add_argument(f"--{flag}", action="store_true")
     settings = parser.parse_args()
     uvicorn.run(
         FakeService(settings),

@@ -5,27 +5,33 @@ import os
 import signal
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from loadtest.bench import Plan, run_bench
-from loadtest.bench_report import Conditions, as_json, as_markdown, judge, ratios_to_peer
+from loadtest.bench_report import Conditions, as_json, as_markdown, judge, p99_ratio, rate_ratio
+from loadtest.client import Connection, Endpoint
+from loadtest.closed_loop import ask_all
 from loadtest.contestants import Contestant, infinity
-from loadtest.errors import Exit
+from loadtest.distinct import distinct_requests
+from loadtest.errors import Exit, ServerError, TrafficError
 from loadtest.peers.infinity import name_only
 from loadtest.protocols import ProductText, RerankProtocol, ScoreProtocol
-from loadtest.traffic import load_traffic
+from loadtest.traffic import load_traffic, make_request
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
-PLAN = Plan(rounds=3, requests=4, warmup=2, ready_timeout_s=60, request_timeout_s=60, ports=(18200, 18299))
-QUICK = ("--rounds=2", "--requests=3", "--warmup=1", "--products=4", "--first-port=18200")
+PLAN = Plan(
+    rounds=3, requests=4, warmup=2, ready_timeout_s=60, request_timeout_s=60, ports=(18200, 18299), in_flight=(1, 3)
+)
+QUICK = ("--rounds=2", "--requests=3", "--warmup=1", "--products=4", "--first-port=18200", "--in-flight=1,2")
 
 
-def fake(name, *flags, peer=False):
+def fake(name, *flags, peer=False, environment=None):
     argv = [sys.executable, str(FAKE_SERVICE), "{port}", *flags]
-    return Contestant(name, argv, {}, RerankProtocol if peer else lambda _: ScoreProtocol(), peer=peer)
+    return Contestant(name, argv, environment or {}, RerankProtocol if peer else lambda _: ScoreProtocol(), peer=peer)
 
 
 def command(*flags):
@@ -36,46 +42,141 @@ def command(*flags):
 def bench(tmp_path):
     """Runs the benchmark in this process; returns result and conditions."""
 
-    def run(*contestants, plan=PLAN, min_ratio=None, text=None):
-        traffic = load_traffic(None, requests=14, products=6, seed=1)
+    def run(*contestants, plan=PLAN, min_ratio=None, max_p99_ratio=None, text=None):
+        traffic = load_traffic(None, requests=60, products=6, seed=1)
+        requests = distinct_requests(traffic.requests, plan.needed, traffic.source)
         said = []
-        result = run_bench(contestants, traffic.requests, plan, text=text, log_dir=tmp_path, say=said.append)
+        result = run_bench(contestants, requests, plan, text=text, log_dir=tmp_path, say=said.append)
         missing = None if any(one.peer for one in contestants) else "not wanted"
-        return result, Conditions(traffic, plan, 0.0, 0.0, missing, min_ratio)
+        return result, Conditions(traffic, requests, plan, 0.0, 0.0, missing, min_ratio, max_p99_ratio)
 
     return run
 
 
-def test_contestants_are_measured_round_by_round(bench):
+def test_contestants_are_measured_round_by_round_at_each_number_in_flight(bench):
     result, conditions = bench(fake("quick"), fake("slow", "--delay-ms=40"))
     quick, slow = result.entries
-    assert [len(turn.latencies_ms) for turn in quick.turns + slow.turns] == [4] * 6
+    assert [(turn.number, turn.in_flight) for turn in quick.turns] == [(n, level) for n in range(3) for level in (1, 3)]
+    assert [len(turn.latencies_ms) for turn in quick.turns + slow.turns] == [4] * 12
     assert all(turn.pairs == 24 for turn in quick.turns)
     assert all(turn.p50_ms >= 40 for turn in slow.turns)
+    assert all(turn.client_cpu_s > 0 for turn in quick.turns)
     assert quick.usage.rss_bytes > 1e6
     assert quick.usage.cpu_s > 0
     assert judge(result, conditions) == (Exit.HELD, [])
     report = as_json(result, conditions)
-    assert [len(one["rounds"]) for one in report["contestants"]] == [3, 3]
+    levels = [level for one in report["contestants"] for level in one["in_flight"]]
+    assert [(level["in_flight"], len(level["rounds"])) for level in levels] == [(1, 3), (3, 3)] * 2
     json.dumps(report, allow_nan=False)
 
 
-def test_the_ratio_to_the_peer_is_taken_within_each_round(bench):
+def test_the_rate_counts_requests_that_overlap(bench):
+    result, _ = bench(fake("slow", "--delay-ms=40"))
+    # Four requests of 40 ms take 160 ms by one caller, and 80 by three.
+    alone, together = (result.entries[0].turns_at(in_flight) for in_flight in (1, 3))
+    assert all(turn.wall_s >= 0.16 for turn in alone)
+    assert all(turn.wall_s < sum(turn.latencies_ms) / 1e3 for turn in together)
+    assert [turn.pairs_per_s for turn in together] == [24 / turn.wall_s for turn in together]
+
+
+def test_as_many_callers_ask_as_are_wanted(start_service, ask):
+    service = start_service("--delay-ms=20")
+    connections = [Connection(Endpoint.parse(service.url), 30) for _ in range(3)]
+    bodies = [make_request(f"query {i}", [{"title": f"product {i}"}]).body for i in range(9)]
+    asked = ask_all(connections, "/score", bodies)
+    for connection in connections:
+        connection.close()
+    seen = ask(service.url, "/seen")
+    assert sorted(one["query"] for one in seen) == [f"query {i}" for i in range(9)]
+    assert len({one["connection"] for one in seen}) == 3
+    assert max(overlaps(seen, 0.02)) == 3
+    assert [json.loads(answer.reply.body)["complete"] for answer in asked.answers] == [True] * 9
+
+
+def overlaps(seen, busy_s):
+    return [sum(0 <= one["at_s"] - other["at_s"] < busy_s for other in seen) for one in seen]
+
+
+def test_one_failing_caller_ends_all(start_service, ask):
+    service = start_service("--delay-ms=5", "--fail-every=3")
+    connections = [Connection(Endpoint.parse(service.url), 30) for _ in range(2)]
+    bodies = [make_request("query", [{"title": "product"}]).body] * 200
+    with pytest.raises(ServerError, match="answered 500"):
+        ask_all(connections, "/score", bodies)
+    for connection in connections:
+        connection.close()
+    assert len(ask(service.url, "/seen")) < 10
+
+
+def test_no_contestant_is_asked_a_pair_twice(bench):
+    result, _ = bench(fake("ours", "--once"), fake("peer", "--once", peer=True))
+    assert [entry.failure for entry in result.entries] == [None, None]
+    assert [len(entry.turns) for entry in result.entries] == [6, 6]
+
+
+def test_ratios_to_the_peer_are_taken_within_each_round(bench):
     result, conditions = bench(fake("ours"), fake("peer", "--delay-ms=60", peer=True), min_ratio=1.0001)
     ours, peer = result.entries
-    ratios = ratios_to_peer(result, ours)
-    assert ratios == [
-        mine.pairs_per_s / theirs.pairs_per_s for mine, theirs in zip(ours.turns, peer.turns, strict=True)
-    ]
-    assert ratios_to_peer(result, peer) == []
-    assert "times the peer by round" in as_markdown(result, conditions)
+    for in_flight in (1, 3):
+        rate, p99 = rate_ratio(result, ours, in_flight), p99_ratio(result, ours, in_flight)
+        both = list(zip(ours.turns_at(in_flight), peer.turns_at(in_flight), strict=True))
+        assert rate.by_round == [mine.pairs_per_s / theirs.pairs_per_s for mine, theirs in both]
+        assert rate.value == sorted(rate.by_round)[1]
+        slowest = [max(ms for turn in entry.turns_at(in_flight) for ms in turn.latencies_ms) for entry in (ours, peer)]
+        assert p99.value == slowest[0] / slowest[1] < 1
+        assert rate_ratio(result, peer, in_flight) is None
+    assert judge(result, conditions)[0] is Exit.HELD
+    assert "times the peer's pairs/s, required 1.0001: holds" in as_markdown(result, conditions)
 
 
-def test_a_ratio_that_is_missed_is_said(bench):
-    result, conditions = bench(fake("ours"), fake("peer", peer=True), min_ratio=1e9)
+def test_a_round_that_the_peer_did_not_finish_is_compared_with_none(bench):
+    plan = replace(PLAN, in_flight=(1,))
+    result, _ = bench(fake("ours"), fake("peer", "--die-after=7", peer=True), plan=plan)
+    ours, peer = result.entries
+    assert (len(ours.turns), len(peer.turns)) == (3, 1)
+    assert len(rate_ratio(result, ours, 1).by_round) == 1
+
+
+@pytest.mark.parametrize(
+    ("gates", "complaint"),
+    [
+        ({"min_ratio": 1e9}, "required 1e+09: does not hold"),
+        ({"max_p99_ratio": 1e-9}, "at most 1e-09: does not hold"),
+        ({"min_ratio": 1e-9, "max_p99_ratio": 1e-9}, "at most 1e-09: does not hold"),
+    ],
+)
+def test_a_ratio_that_is_missed_is_said_at_each_number_in_flight(bench, gates, complaint):
+    result, conditions = bench(fake("ours"), fake("peer", peer=True), **gates)
     code, because = judge(result, conditions)
     assert code is Exit.BROKEN
-    assert "required 1e+09" in because[0]
+    assert sum(complaint in reason for reason in because) == 2
+    assert len(because) == 2 * len(gates)
+
+
+def test_a_hit_in_a_score_cache_spoils_the_measurement(tmp_path):
+    requests = load_traffic(None, requests=1, products=4, seed=1).requests * PLAN.needed
+    recalling = fake("recalling", environment={"SHELFSCORE_SCORE_CACHE_BYTES": "1000000"})
+    result = run_bench([recalling, fake("computing")], requests, PLAN, text=None, log_dir=tmp_path, say=str)
+    recalling, computing = result.entries
+    assert recalling.failure == "answered from a score cache, though no pair was asked twice"
+    assert computing.failure is None
+    assert computing.cache_hits == {"token": 1.0}
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        [("usb c", ["cable"]), ("usb c", ["cable"])],
+        [("usb c", ["cable", "charger"]), ("USB  C ", ["Charger"])],
+        [("usb c", ["cable", "Cable"]), ("hdmi", ["cable"])],
+    ],
+)
+def test_requests_with_a_pair_that_came_before_are_left_out(repeated):
+    asked = [make_request(query, [{"title": title} for title in titles]) for query, titles in repeated]
+    with pytest.raises(TrafficError, match="file: expected 2 requests in which no pair comes twice, found 1"):
+        distinct_requests(asked, 2, "file")
+    other = make_request("hdmi", [{"title": "charger"}])
+    assert distinct_requests([*asked, other], 2, "file")[-1] == other
 
 
 def test_both_protocols_give_scores_in_request_order(bench):
@@ -99,7 +200,7 @@ def test_a_contestant_that_dies_drops_out_with_its_last_words(bench):
     assert fragile.failure.startswith("died with exit code 3: ")
     assert fragile.last_lines == ["fake service: giving up on purpose"]
     assert len(fragile.turns) == 1
-    assert len(steady.turns) == 3
+    assert len(steady.turns) == 6
     assert judge(result, conditions)[0] is Exit.CONTESTANT_FAILED
     assert "fake service: giving up on purpose" in as_markdown(result, conditions)
 
@@ -116,7 +217,7 @@ def test_a_contestant_that_fails_is_reported_and_the_others_go_on(bench, flags, 
     plan = Plan(1, 2, 1, ready_timeout_s=60, request_timeout_s=60, ports=(18200, 18299))
     result, conditions = bench(fake("broken", *flags), fake("steady"), plan=plan)
     assert complaint in result.entries[0].failure
-    assert len(result.entries[1].turns) == 1
+    assert len(result.entries[1].turns) == 2
     assert judge(result, conditions)[0] is Exit.CONTESTANT_FAILED
 
 
@@ -157,6 +258,9 @@ def test_a_gate_without_a_peer_is_not_passed(loadtest):
         (["--artifact=a=/no/such/folder"], "expected an artifact folder with a manifest.json"),
         (["--command=a=program"], "expected {port} in the command line"),
         (["--command=a=x {port}", "--command=a=y {port}"], "expected a name of its own for each contestant"),
+        (["--command=a=x {port}", "--in-flight=1,x"], "--in-flight: expected different numbers from 1 to 64"),
+        (["--command=a=x {port}", "--in-flight=2,2"], "--in-flight: expected different numbers from 1 to 64"),
+        (["--command=a=x {port}", "--plain=/no/such/folder"], "tokenizer.json is missing"),
         (["--command=a=x {port}", "--rounds=0"], "--rounds: expected 1 to 100000"),
         (["--command=a=x {port}", "--peer-fields=title,price"], "--peer-fields: expected some of title"),
         (["--command=a=x {port}", "--json=/no/such/folder/b.json"], "no such folder"),
@@ -170,7 +274,7 @@ def test_impossible_options_are_refused(loadtest, options, complaint):
 
 def test_ctrl_c_reports_and_leaves_nothing_running(start_loadtest):
     names = [f"--command=old={command('--delay-ms=20')}", f"--command=new={command('--delay-ms=20')}"]
-    process = start_loadtest("bench", *names, "--rounds=500", "--requests=2", "--products=2", "--first-port=18200")
+    process = start_loadtest("bench", *names, "--rounds=100", "--requests=2", "--products=2", "--first-port=18200")
     line = ""
     while not line.startswith("round 1 "):
         line = process.stderr.readline()
@@ -205,6 +309,7 @@ def peer_python(tmp_path):
             def cli():
                 options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
                 assert sys.argv[1] == "v2"
+                assert options["--batch-size"] == "16"
                 found = optimum.get_onnx_files(model_name_or_path=options["--model-id"])
                 assert str(found) == "model_quantized.onnx", found
                 sys.argv = ["fake_service.py", options["--port"], "--delay-ms", "5"]
@@ -229,10 +334,11 @@ def peer_model(tmp_path):
 
 def test_the_peers_recipe_starts_it_on_a_local_folder(loadtest, peer_python, peer_model):
     peer = ["--peer-python", peer_python, "--peer-model", peer_model]
-    done = loadtest("bench", f"--command=ours={command()}", *QUICK, *peer, "--min-ratio=0.0001")
+    done = loadtest("bench", f"--command=ours={command()}", *QUICK, *peer, "--peer-batch-size=16", "--min-ratio=0.0001")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| infinity-emb int8 | " in done.stdout
-    assert "ours, times the peer by round: " in done.stdout
+    assert "batch size 16" in done.stdout
+    assert "ours at 2 in flight: " in done.stdout
 
 
 def test_an_interpreter_without_the_peer_is_named(peer_model):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from loadtest.building import Columns, build_traffic
+from loadtest.distinct import distinct_requests
 from loadtest.errors import TrafficError
 from loadtest.traffic import read_traffic
 
@@ -82,6 +83,24 @@ def test_more_requests_than_queries_repeat_queries_with_other_candidates(data):
     assert ids(requests[0]) != ids(requests[2])
 
 
+def test_distinct_pairs_never_bring_a_title_to_a_query_again(data):
+    with gzip.open(data / "products.csv.gz", "at", newline="") as file:
+        csv.writer(file).writerow(("c1-again", "USB  Charger model 1", "Anker", "white", "charger", ""))
+    _, requests = build(data, requests=8, distinct_pairs=True)
+    for query in ("usb charger", "running shoe"):
+        titles = [p["title"].lower().split() for r in requests if r.query == query for p in r.products]
+        assert len(titles) == 4 * 8
+        assert all(titles.count(title) == 1 for title in titles)
+    assert sum(product_id.startswith("c") for product_id in ids(requests[0])) == 7
+    assert {"s3", "c1"} <= set(ids(requests[0]))
+    assert distinct_requests(requests, 8, "file") == requests
+
+
+def test_distinct_pairs_end_with_the_catalogue(data):
+    with pytest.raises(TrafficError, match=r"expected 8 more titles for the query .*, the catalogue has 0"):
+        build(data, requests=10, distinct_pairs=True)
+
+
 def test_other_column_names_can_be_given_and_fields_left_out(data):
     (data / "ratings.csv").write_text("q,pid\nusb charger,c1\n")
     with gzip.open(data / "products.csv.gz", "wt") as file:
@@ -119,7 +138,7 @@ def test_a_missing_or_broken_file_is_named(data):
 def test_the_command_builds_the_file_and_says_so(data, loadtest):
     out = data / "out.jsonl"
     paths = ["--judgements", data / "ratings.csv", "--catalogue", data / "products.csv.gz", "--out", out]
-    done = loadtest("traffic", *paths, "--products", 5, "--requests", 3)
+    done = loadtest("traffic", *paths, "--products", 5, "--requests", 3, "--distinct-pairs")
     assert done.returncode == 0, done.stderr
     assert "3 requests of 5 products" in done.stdout
     assert "1 rated products are not in the catalogue" in done.stderr

@@ -1,0 +1,77 @@
+"""Servers for the length of a measurement: started, awaited, one connection each, and stopped whatever happens."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from .client import Connection, Endpoint
+from .closed_loop import Asked, ask_all
+from .contestants import Contestant
+from .errors import ServerError
+from .observed import Counters, read_counters
+from .servers import Server, free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A server that runs and is ready."""
+
+    name: str
+    server: Server
+    connection: Connection
+
+    def ask(self, path: str, bodies: Sequence[bytes]) -> Asked:
+        """Sends the bodies one after another.
+
+        Raises:
+            ServerError: an answer that is not 200, or none: with the server's last words.
+        """
+        try:
+            return ask_all([self.connection], path, bodies)
+        except (ServerError, OSError, HTTPException) as error:
+            code = self.server.exit_code(wait_s=0.5)
+            died = f"died with exit code {code}: " if code is not None else ""
+            raise ServerError(f"{self.name} {died}{error or type(error).__name__}{_last_words(self.server)}") from None
+
+    def counters(self) -> Counters:
+        """What it counts."""
+        return read_counters(self.connection)
+
+
+@contextmanager
+def hosted(
+    contestants: Sequence[Contestant],
+    *,
+    ready_path: str,
+    ready_timeout_s: float,
+    request_timeout_s: float,
+    ports: tuple[int, int] | None,
+    log_dir: Path,
+) -> Iterator[list[Hosted]]:
+    """All of them, ready.
+
+    Raises:
+        ServerError: one could not be started: with its last words.
+    """
+    with ExitStack() as stack:
+        running = []
+        for number, contestant in enumerate(contestants):
+            port = free_port(*ports) if ports else free_port()
+            log = log_dir / f"{number}.log"
+            server = Server.start(contestant.argv_at(port), port, contestant.environment_at(port), log)
+            stack.callback(server.stop)
+            connection = Connection(Endpoint.parse(server.url), request_timeout_s)
+            stack.callback(connection.close)
+            try:
+                server.wait_ready(ready_path, ready_timeout_s)
+            except ServerError as error:
+                raise ServerError(f"{contestant.name} {error}{_last_words(server)}") from None
+            running.append(Hosted(contestant.name, server, connection))
+        yield running
+
+
+def _last_words(server: Server) -> str:
+    lines = server.last_lines(3)
+    return f"; its last lines: {' / '.join(lines)}" if lines else ""
