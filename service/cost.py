@@ -36,8 +36,9 @@ PREPARE_UNIT_S = 50e-6
 PREPARE_PRODUCT_S = 40e-6
 """Tokenising, until the first unit has been measured: the order of magnitude of one core of a server."""
 
+UNKNOWN_RUN_S = 200e-6
 UNKNOWN_TOKEN_S = 25e-6
-"""The same per token of a small model, where the artifact has no latency table."""
+"""The same of a micro-batch of a small model and of each token in it, where the artifact has no latency table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ def length_class(longest: int) -> int:
 def _prior(table: Sequence[LatencyPoint], kind: int) -> Line:
     """The line of the table's measurements whose length is nearest to that of the class."""
     if not table:
-        return Line(0.0, UNKNOWN_TOKEN_S)
+        return Line(UNKNOWN_RUN_S, UNKNOWN_TOKEN_S)
     wanted = LENGTH_CLASSES[min(kind, len(LENGTH_CLASSES) - 1)]
     nearest = min({point.tokens for point in table}, key=lambda tokens: abs(math.log(tokens / wanted)))
     return line_through(

@@ -23,6 +23,7 @@ class Lanes:
         clock: monotonic, in seconds.
         metrics: told of every dropped unit.
         drained: told, by any lane, of the predicted lane-seconds of work done, and when.
+        name: of the threads.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Lanes:
         clock: Callable[[], float],
         metrics: Metrics,
         drained: Callable[[float, float], None],
+        name: str = "lane",
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -40,7 +42,7 @@ class Lanes:
         self._closed = False
         self._busy_since: list[float | None] = [None] * count
         self._threads = [
-            threading.Thread(target=self._work, args=(i,), name=f"lane-{i}", daemon=True) for i in range(count)
+            threading.Thread(target=self._work, args=(i,), name=f"{name}-{i}", daemon=True) for i in range(count)
         ]
 
     @property

@@ -46,8 +46,8 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     variant = choose_variant(artifact.manifest, settings.model_dir / MANIFEST_FILE, settings.device, settings.precision)
     engine = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
     check_golden_pairs(artifact, variant, engine)
-    cost = CostModel(variant.latency, settings.batch_tokens)
-    _warm_up(artifact, engine, settings.batch_tokens, cost)
+    cost = CostModel(variant.latency, settings.budget_tokens)
+    _warm_up(artifact, engine, settings.budget_tokens, cost)
     return Model(artifact.manifest, variant, engine, cost)
 
 

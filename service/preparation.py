@@ -53,12 +53,21 @@ class Preparation:
         self._left = len(products)
         self._lock = threading.Lock()
 
-    def units(self) -> list[Unit]:
-        """The work. Chunk i of a partial request, and what comes of it, rank before chunk i + 1."""
+    def units(self, *, counted: bool = True) -> list[Unit]:
+        """The work. Chunk i of a partial request, and what comes of it, rank before chunk i + 1.
+
+        Args:
+            counted: whether it takes time from the lanes that predictions are about.
+        """
         starts = range(0, len(self._products), PREPARE_PRODUCTS)
         chunks = [range(start, min(start + PREPARE_PRODUCTS, len(self._products))) for start in starts]
         return [
-            Unit(self._job, partial(self._run, chunk), self._cost.prepare_s(len(chunk)), rank=chunk.start)
+            Unit(
+                self._job,
+                partial(self._run, chunk),
+                self._cost.prepare_s(len(chunk)) if counted else 0.0,
+                rank=chunk.start,
+            )
             for chunk in chunks
         ]
 

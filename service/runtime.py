@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from artifact import ArtifactError
 
 from .errors import DrainingError, NotReadyError, ServiceError
-from .lanes import Lanes
 from .machine import available_cores, process_age_s
 from .metrics import Metrics
 from .model import Model, load_model
@@ -18,6 +17,7 @@ from .overload import Overload
 from .score_cache import ScoreCache
 from .scorer import Scorer
 from .settings import Settings
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,17 @@ class Runtime:
         self._failure: str | None = None
         self._draining = False
         self._loading: asyncio.Task[None] | None = None
-        lanes = settings.lanes or (1 if settings.device == "cuda" else available_cores())
-        self.lanes = Lanes(lanes, clock, metrics, lambda seconds, now: self.overload.drained(seconds, now))
+        cuda = settings.device == "cuda"
+        cores = available_cores()
+        self.lanes = Workers.make(
+            settings.lanes or (1 if cuda else cores),
+            max(1, cores - 1) if cuda else 0,
+            clock,
+            metrics,
+            lambda seconds, now: self.overload.drained(seconds, now),
+        )
         self.overload = Overload(
-            lanes=lambda: max(1, self.lanes.alive()),
+            lanes=lambda: max(1, self.lanes.pairs.alive()),
             micro_batch_s=self._micro_batch_s,
             max_backlog_s=settings.max_backlog_ms / 1000,
             clock=clock,
@@ -107,7 +114,7 @@ class Runtime:
             return NotReadyError(f"the model could not be loaded: {self._failure}")
         if self._scorer is None:
             return NotReadyError("the model is loading")
-        if self.lanes.alive() == 0:
+        if not self.lanes.usable():
             return NotReadyError("no inference lane makes progress")
         return None
 
@@ -170,10 +177,11 @@ class Runtime:
             model.engine,
             self.lanes,
             self.overload.backlog,
-            budget_tokens=settings.batch_tokens,
+            budget_tokens=settings.budget_tokens,
             clock=self.clock,
             metrics=self.metrics,
             cost=model.cost,
+            batch_wait_s=settings.batch_wait_s,
             cache=ScoreCache(cache_bytes, fields, self.metrics) if cache_bytes else None,
         )
 

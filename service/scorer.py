@@ -16,13 +16,13 @@ from .cost import CostModel
 from .engine import Engine, ProductState, QueryState
 from .errors import DeadlineExceededError
 from .job import Job
-from .lanes import Lanes
 from .metrics import Metrics
 from .pair_stage import Logits, PairStage, PairWork
 from .planner import MicroBatch, plan
 from .preparation import PREPARE_PRODUCTS, Preparation
 from .score_cache import Key, ScoreCache
 from .work_queue import Unit
+from .workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,20 @@ class Scorer:
 
     Args:
         engine: the model.
-        lanes: started by the caller.
-        backlog: the jobs of all scorers of these lanes; decides who may enter.
+        workers: started by the caller.
+        backlog: the jobs of all scorers of these workers; decides who may enter.
         budget_tokens: most padded tokens of a micro-batch.
         clock: monotonic, in seconds.
         metrics: told of micro-batches.
         cost: asked for predictions, and told of the time of all work.
         cache: logits already known; None for none.
+        batch_wait_s: longest wait of a micro-batch for pairs of other requests.
     """
 
     def __init__(
         self,
         engine: Engine,
-        lanes: Lanes,
+        workers: Workers,
         backlog: Backlog,
         *,
         budget_tokens: int,
@@ -66,16 +67,19 @@ class Scorer:
         metrics: Metrics,
         cost: CostModel,
         cache: ScoreCache | None = None,
+        batch_wait_s: float = 0.0,
     ) -> None:
         self._engine = engine
-        self._lanes = lanes
+        self._workers = workers
         self._backlog = backlog
         self._budget_tokens = budget_tokens
         self._clock = clock
         self._metrics = metrics
         self._cost = cost
         self._cache = cache
-        self._pairs = PairStage(engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics)
+        self._pairs = PairStage(
+            engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics, wait_s=batch_wait_s
+        )
 
     def submit(
         self,
@@ -119,16 +123,22 @@ class Scorer:
             return job
         left = [products[i] for i in work.positions]
         tokens = self._engine.guess_pair_tokens(query, left)
-        whole_s = self._cost.request_s(len(left), tokens, PREPARE_PRODUCTS)
-        first_s = self._cost.request_s(min(len(left), PREPARE_PRODUCTS), tokens, PREPARE_PRODUCTS)
-        job.expect(whole_s, at_first=first_s if job.partial else None)
+        first = min(len(left), PREPARE_PRODUCTS)
+        job.expect(self._predict_s(len(left), tokens), at_first=self._predict_s(first, tokens) if job.partial else None)
         if not background:
             self._backlog.enter(job, now)
         pair_s = self._cost.pairs_of_request_s(len(left), tokens) / len(left)
         work = _Work(job, work.positions, work.keys, tokens, pair_s)
         prepared = partial(self._plan, work)
-        self._lanes.add(Preparation(job, left, self._engine, self._cost, self._clock, on_prepared=prepared).units())
+        preparation = Preparation(job, left, self._engine, self._cost, self._clock, on_prepared=prepared)
+        self._workers.preparing.add(preparation.units(counted=not self._workers.apart))
         return job
+
+    def _predict_s(self, products: int, tokens: float) -> float:
+        """Lane-seconds that so many products take from the lanes of the pair stage."""
+        if self._workers.apart:
+            return self._cost.pairs_of_request_s(products, tokens)
+        return self._cost.request_s(products, tokens, PREPARE_PRODUCTS)
 
     def _recall(self, job: Job) -> _Work:
         """Records the logits that the cache has; what it has not is work."""
@@ -146,7 +156,7 @@ class Scorer:
         """Cuts prepared products, `chunk` of those that are left, into micro-batches and hands them to the lanes."""
         job = work.job
         lengths = [self._engine.pair_tokens(query, product) for product in products]
-        batches = plan(lengths, self._budget_tokens, lanes=self._lanes.count)
+        batches = plan(lengths, self._budget_tokens, lanes=self._workers.pairs.count)
         padded_tokens = sum(batch.padded_tokens for batch in batches)
         self._cost.observe_tokens(padded_tokens, len(products), work.guessed_tokens)
         units = [
@@ -160,10 +170,10 @@ class Scorer:
             for batch in batches
         ]
         job.replan(len(products) * work.guessed_pair_s, sum(unit.cost_s for unit in units))
-        if len(units) == 1:
+        if len(units) == 1 and not self._workers.apart:
             # The lane goes on with it: a small request does not queue twice.
             return units[0]
-        self._lanes.add(units)
+        self._workers.pairs.add(units)
         return None
 
     def _keep(self, work: _Work, batch: MicroBatch, start: int, logits: Logits) -> None:

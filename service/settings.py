@@ -16,6 +16,9 @@ from .keys import is_key, read_keys
 
 ENV_PREFIX = "SHELFSCORE_"
 
+CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 256, 16_384
+CUDA_BATCH_WAIT_MS = 2.0
+
 
 class Settings(BaseSettings):
     """Scores the products of a search by relevance, over HTTP.
@@ -45,7 +48,18 @@ class Settings(BaseSettings):
     lanes: int | None = Field(
         default=None, ge=1, le=256, description="inference threads; without it, the available cores (one for cuda)"
     )
-    batch_tokens: int = Field(default=256, ge=1, description="token budget of a micro-batch, padding included")
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="token budget of a micro-batch, padding included; without it, 256, and 16384 for cuda",
+    )
+    batch_wait_ms: float | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="longest wait of a micro-batch for pairs of other requests; never beyond what its deadline leaves. "
+        "Without it, 0, and 2 for cuda",
+    )
     max_backlog_ms: int = Field(
         default=1000,
         ge=1,
@@ -119,6 +133,17 @@ class Settings(BaseSettings):
             except OSError as error:
                 raise ValueError(f"{value}: {error.strerror}") from None
         return value
+
+    @property
+    def budget_tokens(self) -> int:
+        """`batch_tokens`, or the device's."""
+        return self.batch_tokens or (CUDA_BATCH_TOKENS if self.device == "cuda" else CPU_BATCH_TOKENS)
+
+    @property
+    def batch_wait_s(self) -> float:
+        """`batch_wait_ms`, or the device's, in seconds."""
+        default = CUDA_BATCH_WAIT_MS if self.device == "cuda" else 0.0
+        return (default if self.batch_wait_ms is None else self.batch_wait_ms) / 1000
 
 
 def settings_from_command_line(arguments: Sequence[str]) -> Settings:

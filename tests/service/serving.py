@@ -52,11 +52,13 @@ class GatedEngine(FakeEngine):
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
         self.scored: list[str] = []
+        self.runs: list[int] = []
 
     def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         self.entered.release()
         assert self.gate.acquire(timeout=60)
         self.scored += [title for _, title in pairs]
+        self.runs.append(len(pairs))
         return super().score_pairs(pairs)
 
     def open(self, micro_batches: int = 10_000) -> None:

@@ -17,6 +17,7 @@ from service.lanes import Lanes
 from service.metrics import Metrics
 from service.overload import Overload
 from service.scorer import Scorer
+from service.workers import Workers
 
 from .serving import FakeEngine
 
@@ -88,7 +89,7 @@ class Simulation:
         self.backlog = self.overload.backlog if admission else Backlog(Every(()), lambda *_: None)
         self.scorer = Scorer(
             self.engine,
-            self.lanes,
+            Workers(self.lanes, self.lanes),
             self.backlog,
             budget_tokens=BUDGET_TOKENS,
             clock=self.clock,

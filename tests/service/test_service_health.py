@@ -78,14 +78,14 @@ def test_while_draining_work_in_flight_ends_and_other_work_is_refused(serve):
 
 def test_a_stuck_lane_ends_liveness(serve, monkeypatch):
     service = serve()
-    real = service.runtime.lanes._clock
-    service.runtime.lanes._busy_since[0] = real() - STALL_S
+    real = service.runtime.lanes.pairs._clock
+    service.runtime.lanes.pairs._busy_since[0] = real() - STALL_S
     answer = service.client.get("/health/live")
     assert (answer.status_code, answer.json()["detail"]) == (503, "1 of 2 inference lanes do not answer")
     assert service.client.get("/health/ready").status_code == 200
-    service.runtime.lanes._busy_since[1] = real() - STALL_S
+    service.runtime.lanes.pairs._busy_since[1] = real() - STALL_S
     assert service.client.get("/health/ready").status_code == 503
-    service.runtime.lanes._busy_since[:] = [None, None]
+    service.runtime.lanes.pairs._busy_since[:] = [None, None]
 
 
 def test_probes_and_metrics_answer_while_every_lane_is_busy(serve):

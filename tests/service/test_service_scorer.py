@@ -9,10 +9,11 @@ from service.admission import BoundedBacklog, RetryAfter
 from service.backlog import Backlog
 from service.cost import CostModel
 from service.errors import ClientGoneError, DeadlineExceededError, DrainingError, InternalError, OverloadedError
-from service.lanes import STALL_S, Lanes
+from service.lanes import STALL_S
 from service.metrics import Metrics
 from service.preparation import PREPARE_PRODUCTS
 from service.scorer import Scorer
+from service.workers import Workers
 
 from .serving import FakeEngine, GatedEngine
 
@@ -28,10 +29,10 @@ class Clock:
 class Bench:
     """A scorer over real lanes."""
 
-    def __init__(self, engine, lanes=1, room_s=1000.0, start=True):
+    def __init__(self, engine, lanes=1, room_s=1000.0, start=True, preparing=0):
         self.clock = Clock()
         self.metrics = Metrics()
-        self.lanes = Lanes(lanes, self.clock, self.metrics, lambda *_: None)
+        self.lanes = Workers.make(lanes, preparing, self.clock, self.metrics, lambda *_: None)
         retry_after = RetryAfter(lambda: 1.0, random.Random(0))
         self.backlog = Backlog(BoundedBacklog(lambda: room_s, lambda: lanes, retry_after), lambda *_: None)
         self.scorer = Scorer(
@@ -224,3 +225,46 @@ def test_padding_and_pairs_are_counted(bench):
     assert read("shelfscore_tokens_total", {"kind": "text"}) == 160
     assert read("shelfscore_tokens_total", {"kind": "padding"}) == 0
     assert read("shelfscore_micro_batch_duration_seconds_count") == 3
+
+
+def test_small_requests_that_waited_together_run_together_and_each_gets_its_own_scores(bench):
+    engine = GatedEngine()
+    made = bench(engine, preparing=1)
+    first, _ = made.submit("0")
+    engine.wait_until_entered()
+    later = [made.submit(str(i)) for i in range(1, 6)]
+    # The lane that prepares is another: all five wait for the one that scores.
+    while made.lanes.pairs.waiting < 5:
+        pass
+    engine.open()
+    assert all(ended.wait(60) for _, ended in later)
+    assert [job.results()[0].tolist() for job, _ in later] == [[float(i)] for i in range(1, 6)]
+    assert engine.runs == [1, 5]
+    assert first.error is None
+
+
+def test_what_fails_in_a_joint_micro_batch_fails_alone(bench):
+    engine = GatedEngine()
+    made = bench(engine, preparing=1)
+    made.submit("0")
+    engine.wait_until_entered()
+    good, good_ended = made.submit("1")
+    broken, broken_ended = made.submit("broken")
+    while made.lanes.pairs.waiting < 2:
+        pass
+    engine.open()
+    assert good_ended.wait(60)
+    assert broken_ended.wait(60)
+    assert good.results()[0].tolist() == [1.0]
+    assert isinstance(broken.error, InternalError)
+    assert made.backlog.seconds == 0
+
+
+def test_lanes_that_prepare_are_alive_and_stopped_like_the_others(bench):
+    made = bench(FakeEngine(), lanes=1, preparing=2)
+    assert (made.lanes.count, made.lanes.alive(), made.lanes.usable()) == (3, 3, True)
+    made.lanes.stop()
+    assert (made.lanes.alive(), made.lanes.usable()) == (0, False)
+    job, ended = made.submit("1")
+    assert ended.wait(60)
+    assert isinstance(job.error, DrainingError)
