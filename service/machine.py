@@ -1,7 +1,8 @@
-"""What this process was given: cores after affinity and cgroup quota, and its age."""
+"""What this process was given: cores after affinity and cgroup quota, memory, and its age."""
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -16,7 +17,22 @@ def available_cores(cgroup_root: Path = CGROUP_ROOT, proc: Path = PROC, affinity
     """
     if affinity is None:
         affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([float(affinity), *_quotas(cgroup_root, proc)])))
+    return max(1, int(min([float(affinity), *_limits(cgroup_root, proc, "cpu", _quota)])))
+
+
+def memory_limit_bytes(cgroup_root: Path = CGROUP_ROOT, proc: Path = PROC) -> int | None:
+    """Bytes beyond which the kernel kills this process; None where nothing but the machine's memory limits it.
+
+    The smallest limit of its cgroup and that cgroup's ancestors, version 1 or 2.
+    """
+    limits = _limits(cgroup_root, proc, "memory", _memory_limit)
+    # Version 1 says "none" by a number near the largest that there is.
+    return min((int(limit) for limit in limits if limit < 1 << 60), default=None)
+
+
+def resident_bytes(proc: Path = PROC) -> int:
+    """Memory of this process that is in RAM."""
+    return int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def process_age_s(proc: Path = PROC) -> float | None:
@@ -29,26 +45,27 @@ def process_age_s(proc: Path = PROC) -> float | None:
         return None
 
 
-def _quotas(cgroup_root: Path, proc: Path) -> list[float]:
+def _limits(cgroup_root: Path, proc: Path, controller: str, read: Callable[[Path], float | None]) -> list[float]:
+    """What `read` finds in the folders of the process's cgroup and of its ancestors."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
         return []
-    quotas: list[float] = []
+    limits: list[float] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             folders = [cgroup_root, cgroup_root / "unified"]
-        elif "cpu" in controllers.split(","):
-            folders = [cgroup_root / "cpu", cgroup_root / controllers]
+        elif controller in controllers.split(","):
+            folders = [cgroup_root / controller, cgroup_root / controllers]
         else:
             continue
         for folder in folders:
             # Inside a container the path may be the host's: then only the root of the mount is visible.
             leaf = folder / path.lstrip("/")
             between = [leaf, *leaf.parents]
-            quotas += [q for q in map(_quota, between[: between.index(folder) + 1]) if q is not None]
-    return quotas
+            limits += [found for found in map(read, between[: between.index(folder) + 1]) if found is not None]
+    return limits
 
 
 def _quota(folder: Path) -> float | None:
@@ -62,3 +79,14 @@ def _quota(folder: Path) -> float | None:
         return int(quota) / int(period) if quota not in ("max", "-1") else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def _memory_limit(folder: Path) -> float | None:
+    """Bytes that one cgroup folder grants, None where it grants all."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            text = (folder / name).read_text().strip()
+            return None if text == "max" else int(text)
+        except (OSError, ValueError):
+            continue
+    return None

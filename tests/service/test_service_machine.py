@@ -1,6 +1,6 @@
 import pytest
 
-from service.machine import available_cores, process_age_s
+from service.machine import available_cores, memory_limit_bytes, process_age_s
 
 
 @pytest.fixture
@@ -65,3 +65,19 @@ def test_without_cgroups_it_is_the_affinity(tmp_path):
 def test_the_process_has_an_age(tmp_path):
     assert process_age_s() > 0
     assert process_age_s(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "limit"),
+    [
+        ("0::/\n", {"memory.max": "max\n"}, None),
+        ("0::/pod/box\n", {"pod/memory.max": "900000\n", "pod/box/memory.max": "1000000\n"}, 900_000),
+        ("5:memory:/docker/abc\n", {"memory/memory.limit_in_bytes": "500000\n"}, 500_000),
+        ("5:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("5:cpu:/\n", {"memory/memory.limit_in_bytes": "500000\n"}, None),
+        ("0::/\n", {"memory.max": "plenty"}, None),
+    ],
+)
+def test_the_smallest_memory_limit_of_either_version_counts(given, tmp_path, lines, files, limit):
+    given(lines, **files)
+    assert memory_limit_bytes(tmp_path / "fs", tmp_path) == limit
