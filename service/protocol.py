@@ -35,6 +35,9 @@ MAX_HEADERS = 100
 MAX_PIPELINED = 16
 """Requests that may wait behind the one in work on the same connection."""
 
+MAX_UNQUOTED_CHARS = 1000
+"""Longer paths lead nowhere, and would take long to decode."""
+
 MAX_UNREAD_BYTES = 8 * 1024 * 1024
 """How much is taken of a body that nobody reads, or from a caller that was refused, before the connection is cut."""
 
@@ -162,7 +165,7 @@ class Protocol(HttpToolsProtocol):
             {
                 "method": method,
                 "http_version": http_version,
-                "path": unquote(path) if "%" in path else path,
+                "path": unquote(path) if "%" in path and len(path) <= MAX_UNQUOTED_CHARS else path,
                 "raw_path": url.path,
                 "query_string": url.query or b"",
                 ARRIVAL_KEY: self._clock(),

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from service.errors import BodyTooLargeError, MalformedBodyError
-from service.middleware.body import Inflater
+from service.middleware.body import MAX_GZIP_MEMBERS, Inflater
 
 LIMIT = 10_000
 JSON = {"content-type": "application/json"}
@@ -108,6 +108,12 @@ def test_gzip_members_are_joined_and_limited_together():
     inflater.check_ended()
     with pytest.raises(BodyTooLargeError):
         inflater.feed(gzip.compress(b"x"))
+
+
+def test_more_gzip_members_than_there_is_reason_for_are_refused():
+    Inflater(10).feed(gzip.compress(b"") * MAX_GZIP_MEMBERS)
+    with pytest.raises(MalformedBodyError, match="at most 100 gzip members"):
+        Inflater(10).feed(gzip.compress(b"") * (MAX_GZIP_MEMBERS + 1))
 
 
 def test_a_bomb_is_not_inflated_past_the_limit():
