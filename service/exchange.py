@@ -16,9 +16,10 @@ class Exchange(RequestResponseCycle):
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         """The application's end of it."""
         if not self.response_started and message["type"] == "http.response.start":
-            headers = [*self.default_headers, *message["headers"]]
+            headers = [*self.default_headers, *message.get("headers", [])]
             if any(name == b"content-length" for name, _ in headers):
                 self.response_started = True
+                self.waiting_for_100_continue = False
                 if not self.keep_alive:
                     headers.append((b"connection", b"close"))
                 self._head = render_head(message["status"], headers)

@@ -107,7 +107,8 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The caller has read on."""
         super().resume_writing()
-        self._connections.writes.discard(self)
+        if not self.transport.is_closing():
+            self._connections.writes.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Counts what leads to nothing: the parser keeps a header, or a trailer, to itself until it is whole."""
@@ -302,6 +303,8 @@ class Protocol(HttpToolsProtocol):
 
         The error is the answer to a request that was being received, where no other waits for its own.
         """
+        if self.transport.is_closing():
+            return
         self._refused = True
         self._connections.refused(REASONS[type(error)])
         if self._reading is Reading.BODY:

@@ -61,6 +61,8 @@ class _BoundedBody:
         for name, value in self._headers:
             if name == b"content-length" and int(value) > self._max_bytes:
                 raise BodyTooLargeError(self._max_bytes)
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise UnsupportedMediaError("expected no transfer-encoding but chunked")
             if name == b"content-encoding":
                 encodings += [part.strip().lower() for part in value.split(b",")]
         wanted = [encoding for encoding in encodings if encoding not in (b"", b"identity")]

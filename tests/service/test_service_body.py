@@ -87,6 +87,13 @@ def test_another_encoding_is_415_and_says_what_is_taken(limited, encoding):
     assert "gzip" in answer.headers["accept-encoding"]
 
 
+def test_another_transfer_coding_is_415(limited):
+    body = body_of(100)
+    chunked = b"transfer-encoding: gzip, chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    head = HEAD.partition(b"content-length")[0]
+    assert raw_answer(limited, head + chunked).startswith(b"HTTP/1.1 415 ")
+
+
 def test_identity_is_no_encoding(limited):
     headers = JSON | {"content-encoding": "identity"}
     assert limited.client.post("/score", content=body_of(100), headers=headers).status_code == 200
