@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""Goes with every answer: no browser is to take it for anything but what its content-type says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

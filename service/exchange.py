@@ -33,6 +33,10 @@ class Exchange(RequestResponseCycle):
             return
         self._write(message.get("body", b""), more=message.get("more_body", False))
 
+    def has_whole_body(self) -> bool:
+        """Whether the body has arrived."""
+        return not self.more_body
+
     def gone(self) -> None:
         """The caller has left: the application sees a disconnect, and what it sends goes nowhere."""
         if not self.response_complete:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from artifact import Product
 
 from .answer import Answer, answer
-from .context import SCOPE_KEY, RequestInfo
+from .context import SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
 from .errors import (
     ClientGoneError,
@@ -65,7 +65,7 @@ class ScoreEndpoint:
     async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, model: Model, scorer: Scorer) -> Answer:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
-        body = await self._read_body(receive, deadline_at(info.arrival, *timeouts_ms))
+        body = await self._read_body(scope, receive, deadline_at(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         if asked.model not in (None, model.manifest.name):
             raise ModelNotFoundError(f"expected a loaded model, such as {model.manifest.name!r}; see GET /models")
@@ -76,7 +76,9 @@ class ScoreEndpoint:
         job = await self._run(scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
         return self._answer(job, model, info)
 
-    async def _read_body(self, receive: Receive, deadline: float) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, deadline: float) -> bytes:
+        if WHOLE_BODY_KEY in scope and scope[WHOLE_BODY_KEY]():
+            return await _whole_body(receive)
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 return await _whole_body(receive)

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from service.connections import RESERVE, Waiting, make_room_for_files
-from service.protocol import MAX_HEADERS, MAX_PIPELINED
+from service.parsing import MAX_HEADERS
+from service.protocol import MAX_PIPELINED
 
 from .serving import GatedEngine, loader_of
 

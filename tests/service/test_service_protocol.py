@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from service.protocol import MAX_HEAD_BYTES
+from service.parsing import MAX_HEAD_BYTES
 
 BODY = b'{"query": "usb", "products": [{"title": "usb"}]}'
 
@@ -31,6 +31,7 @@ def test_431_for_a_head_over_the_limit(service, head):
     answer = answer_to(service, head)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"application/problem+json" in answer
+    assert b"x-content-type-options: nosniff" in answer
     assert b"connection: close" in answer
     assert service.score("usb").status_code == 200
 
