@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""Goes with every answer: no browser is to take it for anything but what its content-type says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -22,9 +25,9 @@ class Answer:
 
 
 def answer(status: int, content_type: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-    """An answer with a content-type, a content-length, and other headers (names in lower case)."""
+    """An answer with a content-type, a content-length, and other headers."""
     raw = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-    raw += [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    raw += [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     return Answer(status, raw, body)
 
 

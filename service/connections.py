@@ -141,9 +141,10 @@ class Connections:
         self._metrics.refused_connections.labels(reason).inc()
 
     def _sweep(self) -> None:
+        # First, for whatever goes wrong with one connection must not keep the others.
+        self._sweeping = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep) if self._open else None
         for queue in self._queues:
             queue.end_late()
-        self._sweeping = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep) if self._open else None
 
 
 def is_probe(method: str, path: str) -> bool:

@@ -8,6 +8,9 @@ SCOPE_KEY = "shelfscore"
 ARRIVAL_KEY = "shelfscore.arrival"
 """Where the connection leaves the time at which a request's head was whole."""
 
+WHOLE_BODY_KEY = "shelfscore.whole_body"
+"""Where it leaves a function that says whether the body has arrived, so that nothing has to be timed."""
+
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
 
 

@@ -16,9 +16,10 @@ class Exchange(RequestResponseCycle):
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]
         """The application's end of it."""
         if not self.response_started and message["type"] == "http.response.start":
-            headers = [*self.default_headers, *message["headers"]]
+            headers = [*self.default_headers, *message.get("headers", [])]
             if any(name == b"content-length" for name, _ in headers):
                 self.response_started = True
+                self.waiting_for_100_continue = False
                 if not self.keep_alive:
                     headers.append((b"connection", b"close"))
                 self._head = render_head(message["status"], headers)
@@ -31,6 +32,10 @@ class Exchange(RequestResponseCycle):
         if self.disconnected:
             return
         self._write(message.get("body", b""), more=message.get("more_body", False))
+
+    def has_whole_body(self) -> bool:
+        """Whether the body has arrived."""
+        return not self.more_body
 
     def gone(self) -> None:
         """The caller has left: the application sees a disconnect, and what it sends goes nowhere."""

@@ -1,23 +1,18 @@
-"""What a connection speaks: HTTP with bounds on what the parser keeps and on how long a caller may take.
-
-Offers to speak another protocol are declined by answering in this one, as RFC 9110 (7.8) allows.
-"""
+"""One connection: its requests in their order, the bounds on how long a caller may take, and its end."""
 
 import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
-from typing import Any, Never, cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .answer import render_head
+from .answer import NO_SNIFFING, render_head
 from .connections import Connections, is_probe
-from .context import ARRIVAL_KEY
+from .context import ARRIVAL_KEY, WHOLE_BODY_KEY
 from .errors import (
     BodyTooLargeError,
     HeadTooLargeError,
@@ -28,24 +23,17 @@ from .errors import (
     TooManyPipelinedError,
 )
 from .exchange import Exchange
+from .parsing import BoundedParsing
 from .problem import problem_answer
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 100
 MAX_PIPELINED = 16
 """Requests that may wait behind the one in work on the same connection."""
 
+MAX_UNQUOTED_CHARS = 1000
+"""Longer paths lead nowhere, and would take long to decode."""
+
 MAX_UNREAD_BYTES = 8 * 1024 * 1024
 """How much is taken of a body that nobody reads, or from a caller that was refused, before the connection is cut."""
-
-
-class Reading(Enum):
-    """What of a request comes next."""
-
-    HEAD = "head"
-    BODY = "body"
-    NOTHING = "nothing"
-
 
 REASONS: dict[type[ServiceError], str] = {
     MalformedBodyError: "malformed",
@@ -57,7 +45,7 @@ REASONS: dict[type[ServiceError], str] = {
 }
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(BoundedParsing):
     """One connection. It ends with the first request that is not HTTP, or that breaks a bound on heads.
 
     Args:
@@ -71,17 +59,11 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._connections = connections
         self._clock = clock
-        self._reading = Reading.NOTHING
+        self._in_body = False
         self._working: Exchange | None = None
         self._queued: deque[Exchange] = deque()
-        self._error: ServiceError | None = None
         self._refused = False
         self._unread_bytes = 0
-        self._headers_count = 0
-        self._parsed_bytes = 0
-        self._unparsed_bytes = 0
-        self._progressed = False
-        self._declined = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accepted."""
@@ -104,77 +86,49 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The caller has read on."""
         super().resume_writing()
-        self._connections.writes.discard(self)
+        if not self.transport.is_closing():
+            self._connections.writes.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Counts what leads to nothing: the parser keeps a header, or a trailer, to itself until it is whole."""
-        if self._refused:
-            self._drop(len(data))
+        """Bytes have come."""
+        if not self._refused:
+            super().data_received(data)
             return
-        self._progressed = False
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # The parser has stopped behind the head.
-            self._declined = False
-            self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError:
-            self._refuse(self._error or MalformedBodyError("Invalid HTTP request received."))
-            return
-        self._unparsed_bytes = 0 if self._progressed else self._unparsed_bytes + len(data)
-        if self._unparsed_bytes > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLargeError(MAX_HEAD_BYTES, MAX_HEADERS))
+        self._unread_bytes += len(data)
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         if len(self._queued) >= MAX_PIPELINED:
-            self._fail(TooManyPipelinedError(MAX_PIPELINED))
+            self.fail(TooManyPipelinedError(MAX_PIPELINED))
         super().on_message_begin()
-        self._progressed, self._parsed_bytes, self._headers_count = True, 0, 0
-        self._reading = Reading.HEAD
         self._connections.idle.discard(self)
         self._connections.heads.add(self)
 
-    def on_url(self, url: bytes) -> None:
-        """A piece of the URL."""
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole header, or a whole trailer. No trailer is kept: it would pass for a header."""
-        if self._reading is Reading.HEAD:
-            super().on_header(name, value)
-        self._headers_count += 1
-        self._count(len(name) + len(value))
-
-    def on_headers_complete(self) -> None:
-        """The head has ended. Where it offers another protocol, the parser would skip the body."""
-        self._progressed = True
-        method = self.parser.get_method().decode("ascii")
-        self._declined = self.parser.should_upgrade() and method != "CONNECT"
-        if self._declined:
-            return
+    def head_ended(self) -> None:
+        """Its request is answered at once, or behind those before it."""
         http_version = self.parser.get_http_version()
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         cast(dict[str, Any], self.scope).update(
             {
-                "method": method,
+                "method": self.parser.get_method().decode("ascii"),
                 "http_version": http_version,
-                "path": unquote(path) if "%" in path else path,
+                "path": unquote(path) if "%" in path and len(path) <= MAX_UNQUOTED_CHARS else path,
                 "raw_path": url.path,
                 "query_string": url.query or b"",
                 ARRIVAL_KEY: self._clock(),
             }
         )
         exchange = self._exchange(keep_alive=http_version != "1.0" and self.parser.should_keep_alive())
+        cast(dict[str, Any], self.scope)[WHOLE_BODY_KEY] = exchange.has_whole_body
         if self._connections.is_above(self):
-            if not is_probe(method, path):
-                self._fail(TooManyConnectionsError())
+            if not is_probe(self.scope["method"], path):
+                self.fail(TooManyConnectionsError())
             exchange.keep_alive = False
         self._connections.heads.discard(self)
-        self._reading, self._unread_bytes = Reading.BODY, 0
+        self._in_body, self._unread_bytes = True, 0
         self.cycle = exchange
         if self._working is None:
             self._start(exchange)
@@ -182,26 +136,22 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self._queued.append(exchange)
 
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        self._progressed = True
+    def body_goes_on(self, body: bytes) -> None:
+        """It is kept for the application, unless its answer is out already."""
         exchange = self.cycle
         if exchange.response_complete:
             self._unread_bytes += len(body)
             if self._unread_bytes > MAX_UNREAD_BYTES:
-                self._fail(BodyTooLargeError(MAX_UNREAD_BYTES))
+                self.fail(BodyTooLargeError(MAX_UNREAD_BYTES))
             return
         exchange.body += body
         if len(exchange.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         exchange.message_event.set()
 
-    def on_message_complete(self) -> None:
+    def message_ended(self) -> None:
         """The request has ended."""
-        self._progressed = True
-        if self._declined:
-            return
-        self._reading = Reading.NOTHING
+        self._in_body = False
         exchange = self.cycle
         exchange.more_body = False
         if exchange.response_complete:
@@ -221,9 +171,9 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._queued:
             self._start(self._queued.popleft())
-        elif self._reading is Reading.BODY:
+        elif self._in_body:
             self._connections.heads.add(self)
-        elif self._reading is Reading.NOTHING:
+        elif not self.in_head:
             self._connections.idle.add(self)
 
     def refuse_for_room(self) -> None:
@@ -231,7 +181,7 @@ class Protocol(HttpToolsProtocol):
         if self._refused or self._working is not None:
             self.abort()
             return
-        self._refuse(TooManyConnectionsError())
+        self.refuse(TooManyConnectionsError())
         # It may not linger: there would be no end of those that do.
         self.transport.close()
 
@@ -239,8 +189,8 @@ class Protocol(HttpToolsProtocol):
         """See Connection."""
         if self.flow.read_paused:
             self._connections.heads.add(self)
-        elif self._reading is Reading.HEAD:
-            self._refuse(LateHeadError())
+        elif self.in_head:
+            self.refuse(LateHeadError())
         else:
             self._close()
 
@@ -276,32 +226,16 @@ class Protocol(HttpToolsProtocol):
         self._working = exchange
         self._start_asgi_task(exchange, self.app)
 
-    def _head_without_upgrade(self) -> bytes:
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        fields = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
-
-    def _count(self, size: int) -> None:
-        self._progressed = True
-        self._parsed_bytes += size
-        if self._parsed_bytes > MAX_HEAD_BYTES or self._headers_count > MAX_HEADERS:
-            self._fail(HeadTooLargeError(MAX_HEAD_BYTES, MAX_HEADERS))
-
-    def _fail(self, error: ServiceError) -> Never:
-        """From a callback of the parser, which makes of every exception the same one."""
-        self._error = error
-        raise error
-
-    def _refuse(self, error: ServiceError) -> None:
+    def refuse(self, error: ServiceError) -> None:
         """Nothing more is read. Requests that were received whole get their answers; then the connection ends.
 
         The error is the answer to a request that was being received, where no other waits for its own.
         """
+        if self.transport.is_closing():
+            return
         self._refused = True
         self._connections.refused(REASONS[type(error)])
-        if self._reading is Reading.BODY:
+        if self._in_body:
             broken = self.cycle
             if broken.response_started:
                 self._close()
@@ -320,16 +254,11 @@ class Protocol(HttpToolsProtocol):
     def _answer(self, error: ServiceError) -> None:
         request_id = os.urandom(16).hex()
         answer = problem_answer(error, request_id)
-        headers = [*answer.headers, (b"x-request-id", request_id.encode()), (b"connection", b"close")]
-        self.transport.write(render_head(answer.status, headers) + answer.body)
+        own = [(b"x-request-id", request_id.encode()), NO_SNIFFING, (b"connection", b"close")]
+        self.transport.write(render_head(answer.status, [*answer.headers, *own]) + answer.body)
         # Closed with bytes unread, it would be reset, and the answer lost with it.
         self.transport.write_eof()
         self._connections.lingering.add(self)
-
-    def _drop(self, size: int) -> None:
-        self._unread_bytes += size
-        if self._unread_bytes > MAX_UNREAD_BYTES:
-            self.transport.abort()
 
     def _close(self) -> None:
         self.transport.close()

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from artifact import PRODUCT_FIELDS
 
 from .errors import InvalidRequestError, MalformedBodyError, Violation
+from .json_bounds import check_values
 
 MAX_FIELD_CHARS = 4000
 MAX_VIOLATIONS = 20
@@ -134,13 +135,20 @@ def score_request_model(max_products: int) -> type[ScoreRequest]:
     return create_model("ScoreRequest", __base__=ScoreRequest, __doc__=ScoreRequest.__doc__, products=(products, ...))
 
 
-def parse_score_request(model: type[ScoreRequest], body: bytes) -> ScoreRequest:
-    """Parses and validates a body.
+def most_values(max_products: int) -> int:
+    """Twice the keys and values that a request of so many products can have, so that one with too many products is
+    told just that."""
+    return 2 * (2 * max_products * (1 + len(PRODUCT_KEYS)) + 1024)
+
+
+def parse_score_request(model: type[ScoreRequest], body: bytes, max_values: int) -> ScoreRequest:
+    """Parses and validates a body of at most so many keys and values.
 
     Raises:
-        MalformedBodyError: not JSON; lone surrogates and nesting beyond all reason are not JSON either.
+        MalformedBodyError: not JSON; lone surrogates, and more nesting or values than there is reason for, are not.
         InvalidRequestError: JSON that breaks the schema.
     """
+    check_values(body, max_values)
     violations: list[Violation] = []
     unknown: Iterable[tuple[int | str, ...]]
     try:
@@ -178,7 +186,7 @@ def _all_unknown_fields(body: object) -> Iterator[tuple[int | str, ...]]:
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    parts = [str(part)[:MAX_POINTER_CHARS].replace("~", "~0").replace("/", "~1") for part in location]
     return "".join(f"/{part}" for part in parts)[:MAX_POINTER_CHARS]
 
 

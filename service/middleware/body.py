@@ -7,6 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import BodyTooLargeError, MalformedBodyError, UnsupportedMediaError
 
 GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
+MAX_GZIP_MEMBERS = 100
+"""A member of nothing takes 20 bytes, so that a body would have room for 100,000."""
 
 
 class BodyMiddleware:
@@ -59,6 +61,8 @@ class _BoundedBody:
         for name, value in self._headers:
             if name == b"content-length" and int(value) > self._max_bytes:
                 raise BodyTooLargeError(self._max_bytes)
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise UnsupportedMediaError("expected no transfer-encoding but chunked")
             if name == b"content-encoding":
                 encodings += [part.strip().lower() for part in value.split(b",")]
         wanted = [encoding for encoding in encodings if encoding not in (b"", b"identity")]
@@ -75,13 +79,14 @@ class Inflater:
 
     Raises, from `feed`:
         BodyTooLargeError: it holds more than `max_bytes`.
-        MalformedBodyError: it is not gzip, or damaged.
+        MalformedBodyError: it is not gzip, or damaged, or has too many members.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._inflated_bytes = 0
         self._member = zlib.decompressobj(GZIP_WINDOW_BITS)
+        self._members = 1
         self._begun = False
 
     def feed(self, data: bytes) -> bytes:
@@ -89,6 +94,9 @@ class Inflater:
         parts = []
         while data:
             if self._member.eof:
+                self._members += 1
+                if self._members > MAX_GZIP_MEMBERS:
+                    raise MalformedBodyError(f"expected at most {MAX_GZIP_MEMBERS} gzip members")
                 self._member = zlib.decompressobj(GZIP_WINDOW_BITS)
             self._begun = True
             try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..answer import NO_SNIFFING
 from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNKNOWN_ROUTE = "other"
-NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class RequestMiddleware:

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from service.errors import BodyTooLargeError, MalformedBodyError
-from service.middleware.body import Inflater
+from service.middleware.body import MAX_GZIP_MEMBERS, Inflater
 
 LIMIT = 10_000
 JSON = {"content-type": "application/json"}
@@ -87,6 +87,13 @@ def test_another_encoding_is_415_and_says_what_is_taken(limited, encoding):
     assert "gzip" in answer.headers["accept-encoding"]
 
 
+def test_another_transfer_coding_is_415(limited):
+    body = body_of(100)
+    chunked = b"transfer-encoding: gzip, chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    head = HEAD.partition(b"content-length")[0]
+    assert raw_answer(limited, head + chunked).startswith(b"HTTP/1.1 415 ")
+
+
 def test_identity_is_no_encoding(limited):
     headers = JSON | {"content-encoding": "identity"}
     assert limited.client.post("/score", content=body_of(100), headers=headers).status_code == 200
@@ -108,6 +115,12 @@ def test_gzip_members_are_joined_and_limited_together():
     inflater.check_ended()
     with pytest.raises(BodyTooLargeError):
         inflater.feed(gzip.compress(b"x"))
+
+
+def test_more_gzip_members_than_there_is_reason_for_are_refused():
+    Inflater(10).feed(gzip.compress(b"") * MAX_GZIP_MEMBERS)
+    with pytest.raises(MalformedBodyError, match="at most 100 gzip members"):
+        Inflater(10).feed(gzip.compress(b"") * (MAX_GZIP_MEMBERS + 1))
 
 
 def test_a_bomb_is_not_inflated_past_the_limit():

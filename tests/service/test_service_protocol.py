@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from service.protocol import MAX_HEAD_BYTES
+from service.parsing import MAX_HEAD_BYTES
 
 BODY = b'{"query": "usb", "products": [{"title": "usb"}]}'
 
@@ -31,6 +31,7 @@ def test_431_for_a_head_over_the_limit(service, head):
     answer = answer_to(service, head)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"application/problem+json" in answer
+    assert b"x-content-type-options: nosniff" in answer
     assert b"connection: close" in answer
     assert service.score("usb").status_code == 200
 
@@ -99,3 +100,34 @@ def test_an_offer_to_upgrade_without_a_body_is_answered_as_if_it_were_none(servi
     head = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
     assert answer_to(service, head).startswith(b"HTTP/1.1 200 ")
     assert answer_to(service, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 48\r\ntransfer-encoding: chunked\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 48\r\n",
+        b"content-length: 48\r\ncontent-length: 3\r\n",
+        b"content-length: 48\r\ncontent-length: 48\r\n",
+        b"content-length: +48\r\n",
+        b"transfer-encoding: chunked, identity\r\n",
+        b"transfer-encoding: xchunked\r\n",
+        b"transfer-encoding : chunked\r\n",
+        b"x: a\r\n content-length: 48\r\n",
+        b"x: a\rcontent-length: 48\r\n",
+        b"x: a\ncontent-length: 48\r\n",
+        b"x: a\x00\r\ncontent-length: 48\r\n",
+    ],
+)
+def test_400_where_two_readers_could_disagree_on_the_end_of_a_request(service, head):
+    chunked = b"%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n\r\n"
+    request = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + head + b"\r\n"
+    answer = answer_to(service, request + (chunked if b"chunked" in head else BODY))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer
+
+
+def test_a_path_is_decoded_unless_it_is_so_long_that_it_leads_nowhere(service):
+    assert answer_to(service, b"GET /%6dodels HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    long = b"GET /" + b"%41" * 20_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert answer_to(service, long).startswith(b"HTTP/1.1 404 ")
