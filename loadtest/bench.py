@@ -17,6 +17,7 @@ from .client import Connection, Endpoint, Reply
 from .closed_loop import ask_all
 from .contestants import Contestant
 from .errors import ServerError
+from .lean import LeanConnection
 from .measure import percentile
 from .observed import Counters, hits_and_lookups, read_counters
 from .protocols import ProductText, Speaks, read_model, text_of_template
@@ -191,7 +192,7 @@ def _start(
         entry.last_lines = server.last_lines() if server else ()
         return None
     endpoint = Endpoint.parse(server.url)
-    connections = [Connection(endpoint, plan.request_timeout_s) for _ in range(max(plan.in_flight))]
+    connections = [LeanConnection(endpoint, plan.request_timeout_s) for _ in range(max(plan.in_flight))]
     if not contestant.peer:
         entry.manifest = read_model(connections[0])
         if learn_text and entry is result.entries[0]:

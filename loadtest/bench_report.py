@@ -57,10 +57,9 @@ class Ratio:
     value: float
     by_round: Sequence[float]
 
-    @property
-    def shown(self) -> str:
+    def shown(self, digits: int) -> str:
         """`value (least - most by round)`."""
-        return f"{self.value:.2f} ({min(self.by_round):.2f} - {max(self.by_round):.2f})"
+        return f"{self.value:.{digits}f} ({min(self.by_round):.{digits}f} - {max(self.by_round):.{digits}f})"
 
 
 def rate_ratio(result: Result, entry: Entry, in_flight: int) -> Ratio | None:
@@ -105,12 +104,14 @@ def judge(result: Result, conditions: Conditions) -> tuple[Exit, list[str]]:
             holds = rate.value >= conditions.min_ratio
             held = held and holds
             said.append(
-                f"{where}: {rate.shown} times the peer's pairs/s, required {conditions.min_ratio:g}: {_word(holds)}"
+                f"{where}: {rate.shown(3)} times the peer's pairs/s, required {conditions.min_ratio:g}: {_word(holds)}"
             )
         if p99 and conditions.max_p99_ratio is not None:
             holds = p99.value <= conditions.max_p99_ratio
             held = held and holds
-            said.append(f"{where}: p99 {p99.shown} of the peer's, at most {conditions.max_p99_ratio:g}: {_word(holds)}")
+            said.append(
+                f"{where}: p99 {p99.shown(3)} of the peer's, at most {conditions.max_p99_ratio:g}: {_word(holds)}"
+            )
     return Exit.HELD if held else Exit.BROKEN, said
 
 
@@ -183,8 +184,8 @@ def _row(result: Result, entry: Entry, in_flight: int, plan: Plan) -> str:
         _shown([turn.p50_ms for turn in turns], 1),
         f"{entry.p99_ms(in_flight):,.1f} ({p99s.least:,.1f} - {p99s.most:,.1f})" if p99s else "",
         _shown([turn.pairs_per_s for turn in turns], 0),
-        "1" if is_peer else rate.shown if rate else "",
-        "1" if is_peer else p99.shown if p99 else "",
+        "1" if is_peer else rate.shown(2) if rate else "",
+        "1" if is_peer else p99.shown(2) if p99 else "",
         f"{used_s * 1e3 / (len(turns) * plan.requests):.0f}",
         f"{used_s / sum(turn.wall_s for turn in turns):.2f}",
         f"{client_s / max(client_s + used_s, 1e-9):.1%}",

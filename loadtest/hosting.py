@@ -10,6 +10,7 @@ from .client import Connection, Endpoint
 from .closed_loop import Asked, ask_all
 from .contestants import Contestant
 from .errors import ServerError
+from .lean import LeanConnection
 from .observed import Counters, read_counters
 from .servers import Server, free_port
 
@@ -62,7 +63,7 @@ def hosted(
             log = log_dir / f"{number}.log"
             server = Server.start(contestant.argv_at(port), port, contestant.environment_at(port), log)
             stack.callback(server.stop)
-            connection = Connection(Endpoint.parse(server.url), request_timeout_s)
+            connection = LeanConnection(Endpoint.parse(server.url), request_timeout_s)
             stack.callback(connection.close)
             try:
                 server.wait_ready(ready_path, ready_timeout_s)
