@@ -51,6 +51,8 @@ def find_rated(
     """
     undated = [WireRequest(_without_deadline(each.data), each.products) for each in requests]
     warm = run(closed_plan(endpoint, undated, _CLOSED_IN_FLIGHT, step_s))
+    if warm.stopped:
+        raise KeyboardInterrupt
     done = [sample for sample in warm.samples if sample.outcome is Outcome.ACCEPTED]
     closed = len(done) / warm.elapsed_s
     say(f"closed loop, {_CLOSED_IN_FLIGHT} in flight: {closed:.1f} requests/s")

@@ -85,6 +85,18 @@ def test_a_soak_reports_every_request(start_service, loadtest, report):
     assert outcomes["measured"] == "accepted 300"
 
 
+def test_the_default_model_starts_and_stops_under_load_without_losing_a_request(loadtest, report):
+    limits = ("--max-ready-s=600", "--max-drain-s=600", "--distinct=20")
+    load = ("--only=start", "--only=stop", "--starts=1", "--stops=1", "--rate=5", "--products=4")
+    done = loadtest("lifecycle", "--artifact=models/default", *load, *limits, report.option)
+    assert done.returncode == 0, done.stdout + done.stderr
+    contents = report()
+    assert len(contents["ready_s"]) == 1
+    (stop,) = contents["stops"]
+    assert stop["exit_code"] == 0
+    assert sum(sample["sent_s"] < stop["signalled_s"] for sample in stop["samples"]) > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -193,6 +193,31 @@ def test_the_rated_load_is_the_highest_rate_that_held():
     assert told[0] == "closed loop, 3 in flight: 32.0 requests/s"
 
 
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_a_search_that_is_interrupted_ends(steps_before):
+    runs = []
+
+    def run(plan):
+        runs.append(plan)
+        done = replace(played([sample(number / 32) for number in range(320)]), elapsed_s=10.0)
+        return replace(done, stopped=len(runs) > steps_before)
+
+    requests = [wire_request(Endpoint.parse("http://127.0.0.1:1"), b"{}", 1)]
+    with pytest.raises(KeyboardInterrupt):
+        find_rated(
+            Endpoint.parse("http://127.0.0.1:1"),
+            requests,
+            deadline_ms=200,
+            share=0.99,
+            step_s=1.0,
+            steps=6,
+            seed=1,
+            say=lambda _: None,
+            run=run,
+        )
+    assert len(runs) == steps_before + 1
+
+
 def rounds_of(beside_ms):
     def calls(took_ms):
         return [sample(number / 10, took_ms) for number in range(100)]
