@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from .errors import ArtifactError
 from .template import InputTemplate, Product
 
 TokenIds = NDArray[np.int64]
+
+HEAD_CHARS_PER_TOKEN = 6
+"""Of a text cut to its first tokens, so many characters for each are tokenised, and the rest only if they do not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class PairTokenizer:
         self._between = self._ids_of(path, form.between)
         self._after = self._ids_of(path, form.after)
         self._glue = self._joins_words()
+        self._words_stand_alone = _words_stand_alone(self._tokenizer)
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
 
     @property
@@ -71,7 +75,8 @@ class PairTokenizer:
         """Token ids of each product, its fields one after another, each cut to its share; no special tokens."""
         rendered = [self.template.render_product(product) for product in products]
         texts = [f"{self._glue}{text}" if i else text for parts in rendered for i, (text, _) in enumerate(parts)]
-        encoded = iter(self._encode(texts))
+        limits = [max_tokens for parts in rendered for _, max_tokens in parts]
+        encoded = iter(self._encode_heads(texts, limits))
         result: list[TokenIds] = []
         for parts in rendered:
             ids: list[int] = []
@@ -115,6 +120,17 @@ class PairTokenizer:
         products = self.encode_products([product for _, product in pairs])
         return self.collate([(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)])
 
+    def _encode_heads(self, texts: list[str], limits: list[int]) -> list[list[int]]:
+        """The tokens of each text, or at least as many first ones as its limit."""
+        if not self._words_stand_alone:
+            return self._encode(texts)
+        heads = [_head(text, limit * HEAD_CHARS_PER_TOKEN) for text, limit in zip(texts, limits, strict=True)]
+        encoded = self._encode(heads)
+        short = [i for i, ids in enumerate(encoded) if len(ids) < limits[i] and len(heads[i]) < len(texts[i])]
+        for i, ids in zip(short, self._encode([texts[i] for i in short]), strict=True):
+            encoded[i] = ids
+        return encoded
+
     def _joins_words(self) -> str:
         """A space where a word at the start of a text is taken for the middle of one (byte-level BPE); else nothing."""
         together, first, second, spaced = self._encode(["a b", "a", "b", " b"])
@@ -128,6 +144,24 @@ class PairTokenizer:
         if None in ids:
             raise ArtifactError(path, f"expected the special token {tokens[ids.index(None)]!r} that the template names")
         return np.asarray(ids, dtype=np.int64)
+
+
+def _head(text: str, chars: int) -> str:
+    """The words of about so many first characters, or the whole text where no space says where a word ends."""
+    if len(text) <= chars:
+        return text
+    end = text.rfind(" ", 0, chars + 1)
+    return text[:end] if end > 0 else text
+
+
+def _words_stand_alone(tokenizer: Tokenizer) -> bool:
+    """Whether what comes after a space never changes the tokens before it: so it is known of BERT's own tokenizer."""
+    return (
+        isinstance(tokenizer.model, models.WordPiece)
+        and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+        and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+        and not any(" " in token.content for token in tokenizer.get_added_tokens_decoder().values())
+    )
 
 
 def _read(path: Path) -> Tokenizer:

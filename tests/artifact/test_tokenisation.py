@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
+from artifact.tokenisation import HEAD_CHARS_PER_TOKEN
 
 # Everything that JSON can carry into a Python string, lone surrogates included.
 IDS_SEP = 3
@@ -145,3 +146,27 @@ def test_a_field_can_be_omitted_for_one_that_the_template_does_not_read(tokenize
     tokenizer = PairTokenizer(tokenizer_path, InputTemplate(fields=fields, max_query_tokens=4, max_tokens=12))
     (ids,) = tokenizer.encode_products([{"title": "acme lamp", "brand": "acme"}])
     assert words(ids) == "acme"
+
+
+ODD = st.sampled_from(["usb", "charger", "zzzzzzzzzzzz", "e\u0301", "\u0130", "充电", "…", "\u00a0", "\n", "a" * 150])
+WIDE = st.lists(ODD | st.text(), max_size=60).map(" ".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(WIDE, min_size=1, max_size=5))
+def test_tokenising_the_head_of_a_text_alone_gives_the_tokens_that_the_whole_text_begins_with(tokenizer, rows):
+    assert tokenizer._words_stand_alone
+    limits = [3 + i for i in range(len(rows))]
+    heads = tokenizer._encode_heads(rows, limits)
+    whole = tokenizer._encode(rows)
+    assert [ids[:n] for ids, n in zip(heads, limits, strict=True)] == [
+        ids[:n] for ids, n in zip(whole, limits, strict=True)
+    ]
+
+
+def test_only_the_head_of_a_long_text_is_tokenised(tokenizer, monkeypatch):
+    seen = []
+    encode = tokenizer._encode
+    monkeypatch.setattr(tokenizer, "_encode", lambda texts: seen.extend(texts) or encode(texts))
+    tokenizer.encode_products([{"title": "usb charger " * 100}])
+    assert max(map(len, seen)) <= HEAD_CHARS_PER_TOKEN * max(field.max_tokens for field in tokenizer.template.fields)
