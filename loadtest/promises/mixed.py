@@ -90,6 +90,7 @@ def mixed(
         if large_rate <= 0:
             raise LoadtestError("the small calls alone are more than the load: expected a lower --small-rate")
         rounds, played, interrupted = _rounds(parsed, target, small, large, large_rate, say)
+        beside = neighbours.line(sum(each.cpu_s for each in played))
     conditions = [
         f"server {target.url}; {parsed.small_products}-product calls at {parsed.small_rate:g}/s, deadline "
         f"{parsed.small_deadline_ms} ms, alone and beside {parsed.large_products}-product calls at {large_rate:.2f}/s, "
@@ -98,7 +99,7 @@ def mixed(
         f"calls/s ({capacity.large_per_s * parsed.large_products:.0f} products/s)",
         f"{len(rounds)} rounds of 2 x {parsed.round_s:g} s, alternating; the first {_WARM_SHARE:.0%} of each half is "
         "not counted",
-        neighbours.line(sum(each.cpu_s for each in played)),
+        beside,
         machine_line(),
     ]
     findings = judge_mixed(rounds, parsed, conditions, interrupted=interrupted)
