@@ -60,7 +60,11 @@ def add_mixed_options(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--capacity-s", type=float, default=8.0, help="to measure the capacity (default %(default)s)")
     load.add_argument("--rounds", type=int, default=5, help="default %(default)s")
     load.add_argument("--round-s", type=float, default=20.0, help="of each half of a round (default %(default)s)")
-    parser.add_argument("--max-ratio", type=float, default=3.0, help="of the p99s that must hold (default %(default)s)")
+    must = parser.add_argument_group("what must hold")
+    must.add_argument("--max-ratio", type=float, default=3.0, help="of the p99s (default %(default)s)")
+    must.add_argument(
+        "--max-refused", type=float, default=0.01, help="share of small calls not accepted beside (default %(default)s)"
+    )
 
 
 def mixed(
@@ -118,7 +122,7 @@ def ratio_of(alone: Sequence[OpenSample], beside: Sequence[OpenSample]) -> float
 def judge_mixed(
     rounds: Sequence[Round], targets: argparse.Namespace, conditions: list[str], *, interrupted: bool
 ) -> Findings:
-    """Against `targets`: max_ratio, max_lag_ms."""
+    """Against `targets`: max_ratio, max_refused, max_lag_ms."""
     findings = Findings("mixed", conditions, interrupted=interrupted)
     alone = [sample for each in rounds for sample in each.alone]
     beside = [sample for each in rounds for sample in each.beside]
@@ -144,6 +148,14 @@ def judge_mixed(
         f"{middle:.2f} ({min(ratios, default=ratio):.2f} to {max(ratios, default=ratio):.2f}; pooled {ratio:.2f})",
         f"at most {targets.max_ratio:g}",
         middle <= targets.max_ratio,
+    )
+    refused = sum(sample.outcome is not Outcome.ACCEPTED for sample in beside) / len(beside)
+    # What is turned away is in no percentile.
+    findings.judge(
+        "small calls beside that were not accepted",
+        f"{refused:.1%}",
+        f"at most {targets.max_refused:.0%}",
+        refused <= targets.max_refused,
     )
     findings.note("generator's lag p50/p99/max ms", spread(lag))
     for name, samples in (("small alone", alone), ("small beside", beside), ("large", large)):
