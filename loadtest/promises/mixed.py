@@ -60,7 +60,11 @@ def add_mixed_options(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--capacity-s", type=float, default=8.0, help="to measure the capacity (default %(default)s)")
     load.add_argument("--rounds", type=int, default=5, help="default %(default)s")
     load.add_argument("--round-s", type=float, default=20.0, help="of each half of a round (default %(default)s)")
-    parser.add_argument("--max-ratio", type=float, default=3.0, help="of the p99s that must hold (default %(default)s)")
+    must = parser.add_argument_group("what must hold")
+    must.add_argument("--max-ratio", type=float, default=3.0, help="of the p99s (default %(default)s)")
+    must.add_argument(
+        "--max-refused", type=float, default=0.01, help="share of small calls not accepted beside (default %(default)s)"
+    )
 
 
 def mixed(
@@ -90,6 +94,7 @@ def mixed(
         if large_rate <= 0:
             raise LoadtestError("the small calls alone are more than the load: expected a lower --small-rate")
         rounds, played, interrupted = _rounds(parsed, target, small, large, large_rate, say)
+        beside = neighbours.line(sum(each.cpu_s for each in played))
     conditions = [
         f"server {target.url}; {parsed.small_products}-product calls at {parsed.small_rate:g}/s, deadline "
         f"{parsed.small_deadline_ms} ms, alone and beside {parsed.large_products}-product calls at {large_rate:.2f}/s, "
@@ -98,7 +103,7 @@ def mixed(
         f"calls/s ({capacity.large_per_s * parsed.large_products:.0f} products/s)",
         f"{len(rounds)} rounds of 2 x {parsed.round_s:g} s, alternating; the first {_WARM_SHARE:.0%} of each half is "
         "not counted",
-        neighbours.line(sum(each.cpu_s for each in played)),
+        beside,
         machine_line(),
     ]
     findings = judge_mixed(rounds, parsed, conditions, interrupted=interrupted)
@@ -117,7 +122,7 @@ def ratio_of(alone: Sequence[OpenSample], beside: Sequence[OpenSample]) -> float
 def judge_mixed(
     rounds: Sequence[Round], targets: argparse.Namespace, conditions: list[str], *, interrupted: bool
 ) -> Findings:
-    """Against `targets`: max_ratio, max_lag_ms."""
+    """Against `targets`: max_ratio, max_refused, max_lag_ms."""
     findings = Findings("mixed", conditions, interrupted=interrupted)
     alone = [sample for each in rounds for sample in each.alone]
     beside = [sample for each in rounds for sample in each.beside]
@@ -143,6 +148,14 @@ def judge_mixed(
         f"{middle:.2f} ({min(ratios, default=ratio):.2f} to {max(ratios, default=ratio):.2f}; pooled {ratio:.2f})",
         f"at most {targets.max_ratio:g}",
         middle <= targets.max_ratio,
+    )
+    refused = sum(sample.outcome is not Outcome.ACCEPTED for sample in beside) / len(beside)
+    # What is turned away is in no percentile.
+    findings.judge(
+        "small calls beside that were not accepted",
+        f"{refused:.1%}",
+        f"at most {targets.max_refused:.0%}",
+        refused <= targets.max_refused,
     )
     findings.note("generator's lag p50/p99/max ms", spread(lag))
     for name, samples in (("small alone", alone), ("small beside", beside), ("large", large)):

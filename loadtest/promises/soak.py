@@ -73,11 +73,12 @@ def soak(
             raise LoadtestError("expected the server's --pid, to read its memory")
         neighbours = Neighbours(target)
         played, readings = _play(parsed, target, say)
+        beside = neighbours.line(played.cpu_s)
     conditions = [
         f"server {target.url}{f', which leaks {parsed.leak_bytes} bytes a request' if parsed.leak_control else ''}",
         f"{len(played.samples) + played.abandoned} requests of random shapes, {parsed.in_flight} in flight, "
         f"{played.elapsed_s:.0f} s, seed {parsed.seed}",
-        neighbours.line(played.cpu_s),
+        beside,
         machine_line(),
     ]
     findings = judge_soak(played, readings, parsed, conditions)

@@ -37,7 +37,7 @@ class Neighbours:
         self._start = self._read()
 
     def line(self, generator_cpu_s: float = 0.0) -> str:
-        """In words; `generator_cpu_s` was used by the generator's process."""
+        """In words, while the server still runs; `generator_cpu_s` was used by the generator's process."""
         at_s, busy_s, nice_s, ours_s = (now - then for now, then in zip(self._read(), self._start, strict=True))
         others = max(0.0, busy_s - ours_s - generator_cpu_s) / at_s
         return f"neighbours used {others:.2f} cores at normal priority, {nice_s / at_s:.2f} at low priority"

@@ -26,7 +26,7 @@ DEADLINE_MS = 200
 OVERLOAD = argparse.Namespace(
     min_goodput=0.95, max_rejection_ms=10.0, max_ready_ms=20.0, max_growth_mb=10.0, max_lag_ms=10.0
 )
-MIXED = argparse.Namespace(max_ratio=3.0, max_lag_ms=10.0)
+MIXED = argparse.Namespace(max_ratio=3.0, max_refused=0.01, max_lag_ms=10.0)
 
 
 def sample(due_s, took_ms=50.0, outcome=Outcome.ACCEPTED, *, lag_ms=0.0, **more):
@@ -230,6 +230,14 @@ def test_small_calls_beside_large_ones_are_judged_by_the_median_round():
     slower = judge_mixed(rounds_of([8, 13, 100]), MIXED, [], interrupted=False)
     assert slower.exit is Exit.BROKEN
     assert "3.25 (2.00 to 25.00" in slower.as_text()
+
+
+def test_small_calls_that_are_turned_away_beside_large_ones_break_the_promise():
+    (good,) = rounds_of([8])
+    few = replace(good, beside=[*good.beside, shed(3.0)])
+    many = replace(good, beside=[*good.beside, shed(3.0), shed(4.0)])
+    assert judge_mixed([few], MIXED, [], interrupted=False).exit is Exit.HELD
+    assert broken(judge_mixed([many], MIXED, [], interrupted=False)) == ["small calls beside that were not accepted"]
 
 
 def test_small_calls_that_were_all_refused_answer_nothing():
