@@ -52,9 +52,16 @@ class Metrics:
         self.cache_lookups = self._counter("token_cache_lookups", "Products looked up in the token cache.", "result")
 
         self.model_info = self._gauge(
-            "model_info", "The loaded model; the value is 1.", "name", "version", "architecture", "variant"
+            "model_info", "A loaded model; the value is 1.", "name", "version", "architecture", "variant"
         )
         self.cold_start = self._gauge("cold_start_seconds", "From the process's start to ready.")
+        self.product_cost = self._gauge(
+            "product_cost_seconds", "Lane-seconds per product, as admission estimates them.", "model"
+        )
+        self.swaps = self._counter("model_swaps", "Swaps of a model: swapped, unchanged or failed.", "model", "outcome")
+        self.last_swap = self._gauge(
+            "model_last_swap_timestamp_seconds", "Unix time of the last swap of an outcome.", "model", "outcome"
+        )
 
     def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Adds a gauge that is read when it is scraped."""

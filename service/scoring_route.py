@@ -20,13 +20,12 @@ from .deadline import deadline_at, header_timeouts_ms
 from .errors import (
     ClientGoneError,
     DeadlineExceededError,
-    ModelNotFoundError,
     ServiceError,
     UnavailableError,
     UnsupportedMediaError,
 )
 from .job import Job
-from .model import Model
+from .registry import LoadedModel, Registry
 from .runtime import Runtime
 from .schemas import ScoreRequest, parse_score_request, score_request_model
 from .scorer import Scorer
@@ -38,7 +37,7 @@ SCORE_DECIMALS = 8
 
 
 class ScoreEndpoint:
-    """Answers scoring requests with the runtime's model."""
+    """Answers scoring requests with the runtime's models: each with one of them, from its first product to its last."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -50,26 +49,27 @@ class ScoreEndpoint:
     async def __call__(self, request: Request) -> Response:
         info: RequestInfo = request.scope[SCOPE_KEY]
         try:
-            with self._runtime.request() as (model, scorer):
-                return await self._score(request, info, model, scorer)
+            with self._runtime.request() as models:
+                return await self._score(request, info, models)
         except ServiceError as error:
             if reason := _shed_reason(error):
                 self._metrics.shed.labels(reason).inc()
             raise
 
-    async def _score(self, request: Request, info: RequestInfo, model: Model, scorer: Scorer) -> Response:
+    async def _score(self, request: Request, info: RequestInfo, models: Registry) -> Response:
         _check_content_type(request)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(request.scope["headers"])]
         body = await self._read_body(request, deadline_at(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body)
-        if asked.model not in (None, model.manifest.name):
-            raise ModelNotFoundError(f"expected a loaded model, such as {model.manifest.name!r}; see GET /models")
+        model = models.find(asked.model)
         if asked.timeout_ms is not None:
             timeouts_ms.append(asked.timeout_ms)
         info.log_fields["products"] = len(asked.products)
         self._metrics.products.observe(len(asked.products))
-        job = await self._run(scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, request.receive)
-        return self._answer(job, model, info)
+        info.log_fields |= {"model": model.name, "version": model.version}
+        with model.use():
+            job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, request.receive)
+            return self._answer(job, model, info)
 
     async def _read_body(self, request: Request, deadline: float) -> bytes:
         try:
@@ -111,7 +111,7 @@ class ScoreEndpoint:
             raise job.error
         return job
 
-    def _answer(self, job: Job, model: Model, info: RequestInfo) -> Response:
+    def _answer(self, job: Job, model: LoadedModel, info: RequestInfo) -> Response:
         logits, scored = job.results()
         finite = np.isfinite(logits)
         broken = int(np.count_nonzero(scored & ~finite))
@@ -122,11 +122,11 @@ class ScoreEndpoint:
         complete = bool(usable.all())
         if not complete:
             self._metrics.partial.inc()
-        manifest = model.manifest
+        calibration = model.model.manifest.calibration
         content = to_json(
             {
-                "model": {"name": manifest.name, "version": manifest.version},
-                "scores": _numbers(manifest.calibration.scores(logits), usable, SCORE_DECIMALS),
+                "model": {"name": model.name, "version": model.version},
+                "scores": _numbers(calibration.scores(logits), usable, SCORE_DECIMALS),
                 "logits": _numbers(logits, usable, LOGIT_DECIMALS),
                 "complete": complete,
             }
@@ -138,7 +138,7 @@ class ScoreEndpoint:
         stages["total"] = self._clock() - info.arrival
         info.log_fields["complete"] = complete
         headers = {
-            "x-model-version": manifest.version,
+            "x-model-version": model.version,
             "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()),
         }
         return Response(content, media_type="application/json", headers=headers)

@@ -35,7 +35,18 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
-    model_dir: Path = Field(default=Path("models/default"), description="artifact folder to serve")
+    model_dir: Path = Field(default=Path("models/default"), description="artifact folder of the default model")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="more models, which requests choose by name: comma-separated NAME=FOLDER, or FOLDER alone for the "
+        "name in its manifest",
+    )
+    model_poll_ms: int = Field(
+        default=1000,
+        ge=0,
+        description="how often to look whether a symbolic link on the way to a model's folder leads elsewhere, and "
+        "swap the model; 0 is off, SIGHUP alone swaps",
+    )
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
     precision: Literal["auto", "int8", "fp32", "fp16"] = Field(
         default="auto", description="which variant of the model; auto takes the fastest that the artifact has"
@@ -76,11 +87,11 @@ class Settings(BaseSettings):
         default="info", description="least severe event that is logged; info has a line per request"
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "models", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("api_keys")

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,13 @@ def loader_of(engine: FakeEngine) -> Loader:
     return load
 
 
+def point(link: Path, target: Path) -> None:
+    """Has a symbolic link lead to `target`, in one step."""
+    aside = link.with_name(f"{link.name}.aside")
+    aside.symlink_to(target)
+    aside.replace(link)
+
+
 class Running:
     """A server in a thread of this process, and a client that talks to it over a socket."""
 
@@ -95,7 +102,19 @@ class Running:
         """A bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def call(self, function: Callable[[], object]) -> None:
+        """Calls on the server's event loop, as a signal handler is called."""
+        done = threading.Event()
+        loading = self.runtime._loading
+        assert loading is not None
+        loading.get_loop().call_soon_threadsafe(lambda: (function(), done.set()))
+        assert done.wait(60)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            threading.Event().wait(0.005)
+
+    def metric(self, name: str, /, **labels: str) -> float:
         return self.runtime.metrics.registry.get_sample_value(f"shelfscore_{name}", labels) or 0.0
 
     def wait_for(self, *, ready: bool) -> None:
