@@ -24,7 +24,7 @@ NAMED_FOLDER = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.+)")
 
 
 class ModelNameError(Exception):
-    """The settings name models that cannot be told apart."""
+    """The settings name models that cannot be told apart, or one that is not loaded."""
 
 
 class Source(NamedTuple):
@@ -113,6 +113,11 @@ class Registry:
         self._slots: Mapping[str, Slot] = {slot.name: slot for slot in slots}
         self._default = slots[0]
 
+    @property
+    def default_name(self) -> str:
+        """Of the model that answers requests without a name."""
+        return self._default.name
+
     def slots(self) -> list[Slot]:
         """All places, the default first."""
         return list(self._slots.values())
@@ -146,7 +151,7 @@ def read_sources(settings: Settings) -> list[Source]:
 
     Raises:
         artifact.ArtifactError, OSError: a manifest cannot be read.
-        ModelNameError: two models have one name.
+        ModelNameError: two models have one name, or the shadow model is not among them.
     """
     sources: dict[str, Source] = {}
     for given in (str(settings.model_dir), *settings.models):
@@ -160,6 +165,10 @@ def read_sources(settings: Settings) -> list[Source]:
                 f"give one of `models` another name, as in other={folder}"
             )
         sources[source.name] = source
+    others = list(sources)[1:]
+    if settings.shadow_model is not None and settings.shadow_model not in others:
+        loaded = ", ".join(others) or "which has none"
+        raise ModelNameError(f"shadow_model {settings.shadow_model!r}: expected the name of one of `models`, {loaded}")
     return list(sources.values())
 
 

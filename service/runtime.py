@@ -22,6 +22,7 @@ from .registry import LoadedModel, ModelNameError, Registry, Slot, follow, read_
 from .score_cache import ScoreCache
 from .scorer import Scorer
 from .settings import Settings
+from .shadow import Shadow
 from .swap import Swapper
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Runtime:
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
+        self.shadow: Shadow | None = None
         self.registry: Registry | None = None
         self._load = load
         self._on_failure = on_failure
@@ -96,6 +98,8 @@ class Runtime:
             self._draining = True
             for task in self._swapping:
                 task.cancel()
+            if self.shadow is not None:
+                self.shadow.give_way()
             log.info("draining", extra={"fields": {"in_flight": self.in_flight}})
 
     def reload(self) -> None:
@@ -134,6 +138,8 @@ class Runtime:
         if refusal is not None:
             raise refusal
         assert self.registry is not None
+        if self.shadow is not None:
+            self.shadow.give_way()
         self.in_flight += 1
         self.idle.clear()
         try:
@@ -183,12 +189,22 @@ class Runtime:
         return LoadedModel(name, model, self._scorer_of(model))
 
     def _serve(self, slots: list[Slot]) -> None:
-        """The models are loaded: opens the doors to requests and reloads."""
+        """The models are loaded: opens the doors to requests, reloads and the shadow."""
         settings, metrics = self.settings, self.metrics
         registry = Registry(slots)
         for slot in slots:
             metrics.model_info.labels(*slot.current.info).set(1)
             metrics.product_cost.labels(slot.name).set_function(partial(_product_s, slot))
+        if settings.shadow_model is not None:
+            self.shadow = Shadow(
+                registry,
+                settings.shadow_model,
+                settings.shadow_rate,
+                is_idle=self._has_nothing_to_do,
+                metrics=metrics,
+                clock=self.clock,
+                timeout_s=settings.max_timeout_ms / 1000,
+            )
         self._swapper = Swapper(registry, self._load_named, self._loader, metrics, self.clock, self._on_loaded)
         self.registry = registry
         if self._draining:
@@ -214,6 +230,9 @@ class Runtime:
             cost=model.cost,
             cache=ScoreCache(cache_bytes, fields, self.metrics) if cache_bytes else None,
         )
+
+    def _has_nothing_to_do(self) -> bool:
+        return not (self.in_flight or self.lanes.waiting or self._draining)
 
     def _fail(self, reason: str) -> None:
         self._failure = reason

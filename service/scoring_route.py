@@ -69,7 +69,10 @@ class ScoreEndpoint:
         info.log_fields |= {"model": model.name, "version": model.version}
         with model.use():
             job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, request.receive)
-            return self._answer(job, model, info)
+            response = self._answer(job, model, info)
+        if self._runtime.shadow is not None:
+            self._runtime.shadow.offer(job, model)
+        return response
 
     async def _read_body(self, request: Request, deadline: float) -> bytes:
         try:

@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         description="how often to look whether a symbolic link on the way to a model's folder leads elsewhere, and "
         "swap the model; 0 is off, SIGHUP alone swaps",
     )
+    shadow_model: str | None = Field(
+        default=None,
+        description="name of one of `models`, to score a share of the default model's requests in idle "
+        "time; its scores go to the metrics alone",
+    )
+    shadow_rate: float = Field(default=0.01, ge=0, le=1, description="share of requests that the shadow model scores")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
     precision: Literal["auto", "int8", "fp32", "fp16"] = Field(
         default="auto", description="which variant of the model; auto takes the fastest that the artifact has"

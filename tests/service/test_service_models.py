@@ -126,3 +126,10 @@ def test_two_models_of_one_name_are_refused_at_the_start(tiny_artifact, other_ar
 def test_a_second_model_that_cannot_be_loaded_is_no_service_at_all(tiny_artifact, tmp_path, capfd):
     assert main(["--model-dir", str(tiny_artifact), "--models", f"b={tmp_path / 'nowhere'}", "--port", "0"]) == 1
     assert f"{tmp_path / 'nowhere'}: expected an artifact folder" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("shadow", ["tiny", "nobody"])
+def test_the_shadow_is_one_of_the_other_models(tiny_artifact, other_artifact, shadow):
+    settings = Settings(model_dir=tiny_artifact, models=str(other_artifact), shadow_model=shadow)
+    with pytest.raises(ModelNameError, match=f"shadow_model '{shadow}': expected the name of one of `models`, other"):
+        read_sources(settings)
