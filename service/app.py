@@ -38,7 +38,7 @@ def create_app(
         clock: monotonic, in seconds.
         load: makes a model, in a thread.
         on_failure: told that a model could not be loaded; without it the app stays up, not ready, and says why.
-        on_loaded: told when models were loaded, and those that they replace let go.
+        on_loaded: told, in a thread, that models were loaded, or that a replaced one was let go.
 
     Returns:
         An app whose `state.runtime` is its Runtime.

@@ -39,7 +39,7 @@ class Runtime:
         clock: monotonic, in seconds.
         load: makes the model in the `model_dir` of the settings that it is given; runs in a thread.
         on_failure: told, on the event loop, that a model could not be loaded at the start.
-        on_loaded: told, on the event loop, that models were loaded, and those that they replace let go.
+        on_loaded: told, in the loader's thread, that models were loaded, or that one was let go.
     """
 
     def __init__(
@@ -161,7 +161,6 @@ class Runtime:
             log.exception("cannot serve")
             self._fail(type(error).__name__)
             return
-        self._on_loaded()
         self._serve(slots)
         cold_start_s = process_age_s() or self.clock() - started
         self.metrics.cold_start.set(cold_start_s)
@@ -182,6 +181,7 @@ class Runtime:
         for source in read_sources(self.settings):
             target = follow(source.folder)
             slots.append(Slot(source.name, source.folder, target, self._load_named(source.name, target.folder)))
+        self._on_loaded()
         return slots
 
     def _load_named(self, name: str, folder: Path) -> LoadedModel:

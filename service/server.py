@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from .app import create_app
+from .memory import settle_memory
 from .protocol import Protocol
 from .runtime import Runtime
 from .settings import Settings
@@ -44,7 +44,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         assert server is not None
         server.should_exit = True
 
-    app = create_app(settings, on_failure=on_failure, on_loaded=settle_garbage)
+    app = create_app(settings, on_failure=on_failure, on_loaded=settle_memory)
     server = Server(app, settings)
     host, port = listener.getsockname()[:2]
     log.info("listening", extra={"fields": {"host": host, "port": port, "pid": os.getpid()}})
@@ -52,19 +52,6 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     if not failed:
         log.info("stopped")
     return 1 if failed else 0
-
-
-def settle_garbage() -> None:
-    """Collects garbage, and the first time spares later collections what is left: libraries, routes, models.
-
-    A full collection walks through all of that, and stops every lane meanwhile for about 50 ms; what came since, in
-    well under one. What is frozen still goes by its reference count, as a model does that is swapped out: no cycle may
-    lead through a model (a test holds them to it). What comes later is not frozen, for a request in work at that moment
-    may end as a cycle that holds its model.
-    """
-    gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
 
 
 class Server(uvicorn.Server):

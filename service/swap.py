@@ -6,9 +6,11 @@ the log. One swap at a time, the drain of the old model included: a name has two
 """
 
 import asyncio
+import gc
 import logging
 import os
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -25,6 +27,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+RELEASE_LOOKS = 5
+RELEASE_LOOK_S = 0.2
+"""How often, and with what pause, it is made sure that a model which no request uses is gone."""
+
 SWAPPED, UNCHANGED, FAILED = "swapped", "unchanged", "failed"
 
 
@@ -37,7 +43,8 @@ class Swapper:
         executor: where files are read; one thread, so that looking waits for loading.
         metrics: told of every outcome.
         clock: monotonic, in seconds.
-        on_swapped: called when an old model has been let go.
+        on_settled: called when a model has been let go, or was not loaded, to free memory; runs in the executor.
+        sleep: for so many seconds.
     """
 
     def __init__(
@@ -47,14 +54,16 @@ class Swapper:
         executor: Executor,
         metrics: Metrics,
         clock: Callable[[], float],
-        on_swapped: Callable[[], None] = lambda: None,
+        on_settled: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._registry = registry
         self._load = load
         self._executor = executor
         self._metrics = metrics
         self._clock = clock
-        self._on_swapped = on_swapped
+        self._on_settled = on_settled
+        self._sleep = sleep
         self._asked: set[str] = set()
         self._wake = asyncio.Event()
         self._nowhere: dict[str, Target] = {}
@@ -76,11 +85,12 @@ class Swapper:
                 if slot.name in self._asked:
                     self._asked.discard(slot.name)
                     await self._swap(slot)
+                    await self._in_thread(self._on_settled)
 
-    async def watch(self, poll_s: float, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+    async def watch(self, poll_s: float) -> None:
         """Looks every `poll_s` seconds, until it is cancelled."""
         while True:
-            await sleep(poll_s)
+            await self._sleep(poll_s)
             await self.look()
 
     async def look(self) -> None:
@@ -107,14 +117,7 @@ class Swapper:
             log.info("model not swapped, the service is stopping", extra={"fields": fields})
             raise
         except Exception as error:
-            expected = isinstance(error, ArtifactError | EngineError | OSError)
-            reason = str(error) if expected else type(error).__name__
-            log.error(
-                "model not swapped, the loaded one goes on: %s",
-                reason,
-                exc_info=None if expected else error,
-                extra={"fields": fields},
-            )
+            self._say_why(error, fields)
             self._count(slot, FAILED)
             return
         if loaded is None:
@@ -128,24 +131,49 @@ class Swapper:
         fields |= {"version": loaded.version, "old_version": slot.old.version}
         log.info("model swapped", extra={"fields": {**fields, "load_s": round(switched - started, 3)}})
         self._count(slot, SWAPPED)
+        if await self._release(slot):
+            log.info("old model released", extra={"fields": {**fields, "drain_s": round(self._clock() - switched, 3)}})
+        else:
+            log.warning("something still holds a model that was swapped out", extra={"fields": fields})
+
+    async def _release(self, slot: Slot) -> bool:
+        """Waits until no request uses the old model, then has its memory freed. Returns whether it is gone."""
+        assert slot.old is not None
         await slot.old.unused.wait()
+        scorer = weakref.ref(slot.old.scorer)
         slot.old = None
-        self._on_swapped()
-        log.info("old model released", extra={"fields": {**fields, "drain_s": round(self._clock() - switched, 3)}})
+        for _ in range(RELEASE_LOOKS):
+            await self._in_thread(self._on_settled)
+            if scorer() is None:
+                return True
+            # A lane may still be at the end of a micro-batch of the last request, and a finished request be a cycle.
+            await self._sleep(RELEASE_LOOK_S)
+            await self._in_thread(gc.collect)
+        return False
 
     def _load_changed(self, slot: Slot) -> LoadedModel | None:
         """The model that the slot's folder holds, or None where it is the loaded one."""
+        # At no lower priority: a loader that waits for a core with the interpreter's lock in hand holds up everybody.
         folder = slot.target.folder
         if read_manifest(folder).version == slot.current.version:
             return None
         return self._load(slot.name, folder)
 
+    def _say_why(self, error: Exception, fields: dict[str, object]) -> None:
+        expected = isinstance(error, ArtifactError | EngineError | OSError)
+        log.error(
+            "model not swapped, the loaded one goes on: %s",
+            error if expected else type(error).__name__,
+            exc_info=None if expected else error,
+            extra={"fields": fields},
+        )
+
     def _count(self, slot: Slot, outcome: str) -> None:
         self._metrics.swaps.labels(slot.name, outcome).inc()
         self._metrics.last_swap.labels(slot.name, outcome).set(time.time())
 
-    async def _in_thread(self, function: Callable[[Slot], T], slot: Slot) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, slot)
+    async def _in_thread(self, function: Callable[..., T], *arguments: Slot) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
 
 def _look(slot: Slot) -> tuple[Target, bool]:

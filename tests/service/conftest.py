@@ -24,6 +24,14 @@ def other_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def current(tmp_path, tiny_artifact):
+    """A link to the tiny artifact, as `models/current` would be."""
+    link = tmp_path / "current"
+    link.symlink_to(tiny_artifact)
+    return link
+
+
 @pytest.fixture(scope="session")
 def service(tiny_artifact: Path):
     """One server with default limits, shared by the tests that leave it as they find it."""

@@ -1,7 +1,9 @@
 """Real servers for tests, and engines whose every step a test controls."""
 
+import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import socket
 import threading
@@ -103,12 +105,16 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def call(self, function: Callable[[], object]) -> None:
-        """Calls on the server's event loop, as a signal handler is called."""
-        done = threading.Event()
+        """Calls on the server's event loop, as a signal handler is called; a coroutine is awaited there."""
+
+        async def run() -> None:
+            result = function()
+            if inspect.isawaitable(result):
+                await result
+
         loading = self.runtime._loading
         assert loading is not None
-        loading.get_loop().call_soon_threadsafe(lambda: (function(), done.set()))
-        assert done.wait(60)
+        asyncio.run_coroutine_threadsafe(run(), loading.get_loop()).result(60)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         while not condition():

@@ -18,13 +18,6 @@ from .serving import point
 from .test_service_process import ROOT, free_port, process, score, wait_for
 
 
-@pytest.fixture
-def current(tmp_path, tiny_artifact):
-    link = tmp_path / "current"
-    link.symlink_to(tiny_artifact)
-    return link
-
-
 def swaps(client, outcome):
     wanted = f'shelfscore_model_swaps_total{{model="tiny",outcome="{outcome}"}} '
     return next(float(line[len(wanted) :]) for line in client.get("/metrics").text.splitlines() if wanted in line)
