@@ -84,8 +84,12 @@ class Swapper:
             for slot in self._registry.slots():
                 if slot.name in self._asked:
                     self._asked.discard(slot.name)
-                    await self._swap(slot)
-                    await self._in_thread(self._on_settled)
+                    try:
+                        await self._swap(slot)
+                        await self._in_thread(self._on_settled)
+                    except Exception:
+                        # Later swaps must not die with this one.
+                        log.exception("a swap broke off", extra={"fields": {"model": slot.name}})
 
     async def watch(self, poll_s: float) -> None:
         """Looks every `poll_s` seconds, until it is cancelled."""

@@ -280,3 +280,16 @@ def test_while_draining_no_model_is_swapped(current, other_artifact, caplog):
     assert events(caplog, "model not swapped, the service is stopping")
     assert not events(caplog, "model swapped")
     assert len(loads.folders) == 2
+
+
+def test_a_swap_that_breaks_off_does_not_end_swapping(current, tiny_artifact, other_artifact, caplog):
+    with running(current, model_poll_ms=POLL_MS) as service:
+        swapper = service.runtime._swapper
+        settle, swapper._on_settled = swapper._on_settled, lambda: 1 / 0
+        point(current, other_artifact)
+        service.wait_until(lambda: "a swap broke off" in caplog.text)
+        assert version_of(service) == read_manifest(other_artifact).version
+        swapper._on_settled = settle
+        point(current, tiny_artifact)
+        service.wait_until(lambda: swaps(service, "swapped") == 2)
+        assert version_of(service) == read_manifest(tiny_artifact).version
