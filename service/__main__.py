@@ -27,9 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     prepare_libraries()
     # Only from here on: these imports start threads and take a second, and --help needs none of them.
     from artifact import ArtifactError
-    from artifact.loading import read_manifest
 
     from .logs import configure_logging
+    from .registry import ModelNameError, read_sources
     from .server import bind, serve
 
     configure_logging(settings.log_format, settings.log_level)
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := unknown_variables():
         log.warning("no setting knows these environment variables: %s", ", ".join(unknown))
     try:
-        read_manifest(settings.model_dir)
-    except (ArtifactError, OSError) as error:
+        read_sources(settings)
+    except (ArtifactError, ModelNameError, OSError) as error:
         _complain(f"cannot serve: {error}")
         return 1
     try:
@@ -65,4 +65,6 @@ def _complain(message: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop_before_serving)
+    # It asks to read the models' folders, which is about to be done.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.exit(main(sys.argv[1:]))

@@ -49,20 +49,22 @@ def create_app(
     clock: Callable[[], float] = time.monotonic,
     load: Loader = load_model,
     on_failure: Callable[[], None] = lambda: None,
+    on_loaded: Callable[[], None] = lambda: None,
 ) -> App:
-    """Builds the application. The model is loaded in the background once its lifespan begins.
+    """Builds the application. The models are loaded in the background once its lifespan begins.
 
     Args:
         settings: configuration.
         clock: monotonic, in seconds.
-        load: makes the model, in a thread.
-        on_failure: told that the model could not be loaded; without it the app stays up, not ready, and says why.
+        load: makes a model, in a thread.
+        on_failure: told that a model could not be loaded; without it the app stays up, not ready, and says why.
+        on_loaded: told, in a thread, that models were loaded, or that a replaced one was let go.
 
     Returns:
         An app whose `state.runtime` is its Runtime, and `state.keys` its Keys.
     """
     metrics = Metrics()
-    runtime = Runtime(settings, metrics, clock, load, on_failure)
+    runtime = Runtime(settings, metrics, clock, load, on_failure, on_loaded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -117,8 +119,7 @@ def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
 
     @app.get("/models", summary="The loaded models", responses=problems(401))
     async def models() -> Response:
-        loaded = [runtime.model] if runtime.model is not None else []
-        return JSONResponse({"models": [model.description() for model in loaded]})
+        return JSONResponse({"models": runtime.models()})
 
 
 async def _raise_ours(_: Request, error: Exception) -> Response:

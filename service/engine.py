@@ -38,6 +38,10 @@ class Engine(Protocol):
         """What a pair costs the pair stage, in tokens, at least 1: the planner's unit."""
         ...
 
+    def forget(self) -> None:
+        """Frees what it keeps of earlier requests, such as caches: memory is short."""
+        ...
+
     def score_pairs(self, pairs: Sequence[tuple[QueryState, ProductState]]) -> NDArray[np.float32]:
         """The pair stage: one logit per pair, shape (len(pairs),), in order.
 

@@ -124,7 +124,7 @@ class Job:
             if self.unscored:
                 return
             self.ended = True
-        self._on_finish()
+        self._finish()
 
     def end(self, error: Exception) -> None:
         """Ends it before it is complete: it failed, its deadline passed, or its caller left."""
@@ -133,12 +133,20 @@ class Job:
                 return
             self.ended = True
             self.error = error
-        self._on_finish()
+        self._finish()
 
     def results(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Copies of (logits, scored) in request order; a logit means something only where `scored` is true."""
         with self._lock:
             return self._logits.copy(), self._scored.copy()
+
+    def _finish(self) -> None:
+        # It leads back to the job and to the model: without it, both go as soon as nobody uses them.
+        on_finish, self._on_finish = self._on_finish, _nothing
+        on_finish()
+
+
+def _nothing() -> None: ...
 
 
 def _span(start: float | None, end: float | None) -> float:

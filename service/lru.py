@@ -45,6 +45,12 @@ class BoundedLru(Generic[K, V]):
                 _, (_, size) = self._entries.popitem(last=False)
                 self.bytes_used -= size
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._entries.clear()
+            self.bytes_used = 0
+
     def _get(self, key: K) -> V | None:
         entry = self._entries.get(key)
         if entry is None:

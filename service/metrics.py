@@ -13,6 +13,8 @@ LATENCY_S = (
 )
 MICRO_BATCH_S = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25)
 RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
+DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SHARES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 COUNTS = (1, 2, 5, 10, 20, 50, 64, 100, 200, 500, 1000)
 
 
@@ -55,9 +57,30 @@ class Metrics:
         self.cache_lookups = self._counter("token_cache_lookups", "Products looked up in the token cache.", "result")
 
         self.model_info = self._gauge(
-            "model_info", "The loaded model; the value is 1.", "name", "version", "architecture", "variant"
+            "model_info", "A loaded model; the value is 1.", "name", "version", "architecture", "variant"
         )
         self.cold_start = self._gauge("cold_start_seconds", "From the process's start to ready.")
+        self.micro_batch_cost = self._gauge(
+            "predicted_micro_batch_seconds", "Lane-seconds of a full micro-batch, as predicted.", "model"
+        )
+        self.swaps = self._counter("model_swaps", "Swaps of a model: swapped, unchanged or failed.", "model", "outcome")
+        self.last_swap = self._gauge(
+            "model_last_swap_timestamp_seconds", "Unix time of the last swap of an outcome.", "model", "outcome"
+        )
+
+        self.shadow = self._counter(
+            "shadow_requests",
+            "Sampled requests: compared, failed, or dropped since the lanes had other work.",
+            "outcome",
+        )
+        self.shadow_difference = self._histogram(
+            "shadow_score_difference",
+            "Mean over a request's products of |the shadow's score - the served score|.",
+            DIFFERENCES,
+        )
+        self.shadow_disagreement = self._histogram(
+            "shadow_rank_disagreement", "Share of a request's product pairs that the shadow orders otherwise.", SHARES
+        )
 
     def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Adds a gauge that is read when it is scraped."""

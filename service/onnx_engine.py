@@ -115,6 +115,11 @@ class OnnxEngine:
         special = self._template.pair_format.special_tokens
         return min(tokens / len(sample) + query_tokens + special, self._template.max_tokens)
 
+    def forget(self) -> None:
+        """Empties the token cache."""
+        if self._cache is not None:
+            self._cache.clear()
+
     def pair_tokens(self, query: TokenIds, product: TokenIds) -> int:
         """Length of the pair in tokens, special ones included."""
         return self._tokenizer.pair_length(len(query), len(product))

@@ -1,10 +1,14 @@
-"""The life of one replica: loading, ready, draining, stopped. Owns the model, the lanes and the scorer."""
+"""The life of one replica: loading, ready, draining, stopped. Owns the models, the lanes and their scorers."""
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from artifact import ArtifactError
 
@@ -14,9 +18,12 @@ from .metrics import Metrics
 from .model import Model, load_model
 from .onnx_engine import EngineError
 from .overload import Overload
+from .registry import LoadedModel, ModelNameError, Registry, Slot, follow, read_sources
 from .score_cache import ScoreCache
 from .scorer import Scorer
 from .settings import Settings
+from .shadow import Shadow
+from .swap import Swapper
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -31,8 +38,9 @@ class Runtime:
         settings: of the service.
         metrics: of the app.
         clock: monotonic, in seconds.
-        load: makes the model; runs in a thread.
-        on_failure: told, on the event loop, that the model could not be loaded.
+        load: makes the model in the `model_dir` of the settings that it is given; runs in a thread.
+        on_failure: told, on the event loop, that a model could not be loaded at the start.
+        on_loaded: told, in the loader's thread, that models were loaded, or that one was let go.
     """
 
     def __init__(
@@ -42,20 +50,26 @@ class Runtime:
         clock: Callable[[], float],
         load: Loader = load_model,
         on_failure: Callable[[], None] = lambda: None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.clock = clock
-        self.model: Model | None = None
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
-        self._scorer: Scorer | None = None
+        self.shadow: Shadow | None = None
+        self.registry: Registry | None = None
         self._load = load
         self._on_failure = on_failure
+        self._on_loaded = on_loaded
         self._failure: str | None = None
         self._draining = False
+        self._reload_asked = False
+        self._swapper: Swapper | None = None
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loading: asyncio.Task[None] | None = None
+        self._swapping: list[asyncio.Task[None]] = []
         cuda = settings.device == "cuda"
         cores = available_cores()
         self.lanes = Workers.make(
@@ -84,27 +98,48 @@ class Runtime:
             "Seconds of work that each lane's backlog may hold at present.",
             lambda: self.overload.limit.limit_s,
         )
-        metrics.watch(
-            "predicted_micro_batch_seconds", "Lane-seconds of a full micro-batch, as predicted.", self._micro_batch_s
-        )
         metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
 
     def start(self) -> None:
         """Starts the lanes, and loading in the background, so that probes are answered meanwhile."""
         self.lanes.start()
-        self._loading = asyncio.create_task(self._load_model())
+        self._loading = asyncio.create_task(self._load_models())
 
     async def stop(self) -> None:
         """Waits for the loader, then stops the lanes. What is still queued is answered 503."""
         if self._loading is not None:
             await self._loading
+        for task in self._swapping:
+            task.cancel()
+        await asyncio.gather(*self._swapping, return_exceptions=True)
+        await asyncio.to_thread(self._loader.shutdown)
         await asyncio.to_thread(self.lanes.stop)
 
     def drain(self) -> None:
-        """From here on every new scoring request is refused; those in work go on."""
+        """From here on every new scoring request is refused, and no model is swapped; requests in work go on."""
         if not self._draining:
             self._draining = True
+            for task in self._swapping:
+                task.cancel()
+            if self.shadow is not None:
+                self.shadow.stop()
             log.info("draining", extra={"fields": {"in_flight": self.in_flight}})
+
+    def forget(self) -> None:
+        """Empties the caches of all models: memory is short."""
+        for slot in self.registry.slots() if self.registry is not None else []:
+            for loaded in slot.models():
+                loaded.scorer.forget()
+        self._on_loaded()
+
+    def reload(self) -> None:
+        """Swaps every model whose folder holds another version. Asked for while loading, it comes after that."""
+        if self._draining:
+            log.warning("no model is swapped: the service is stopping")
+        elif self._swapper is None or self.registry is None:
+            self._reload_asked = True
+        else:
+            self._swapper.ask(slot.name for slot in self.registry.slots())
 
     def unavailable(self) -> ServiceError | None:
         """Why a scoring request would be refused; None when ready."""
@@ -112,15 +147,19 @@ class Runtime:
             return DrainingError("the service is stopping")
         if self._failure is not None:
             return NotReadyError(f"the model could not be loaded: {self._failure}")
-        if self._scorer is None:
+        if self.registry is None:
             return NotReadyError("the model is loading")
         if not self.lanes.usable():
             return NotReadyError("no inference lane makes progress")
         return None
 
+    def models(self) -> list[dict[str, Any]]:
+        """What GET /models says of each model, the default first; empty while loading."""
+        return self.registry.descriptions() if self.registry is not None else []
+
     @contextmanager
-    def request(self) -> Iterator[tuple[Model, Scorer]]:
-        """Model and scorer for one request, counted as in flight until the block ends.
+    def request(self) -> Iterator[Registry]:
+        """The models, for one request; it counts as in flight until the block ends.
 
         Raises:
             NotReadyError, DrainingError: there is no work to be had here.
@@ -128,22 +167,21 @@ class Runtime:
         refusal = self.unavailable()
         if refusal is not None:
             raise refusal
-        assert self.model is not None
-        assert self._scorer is not None
+        assert self.registry is not None
         self.in_flight += 1
         self.idle.clear()
         try:
-            yield self.model, self._scorer
+            yield self.registry
         finally:
             self.in_flight -= 1
             if not self.in_flight:
                 self.idle.set()
 
-    async def _load_model(self) -> None:
+    async def _load_models(self) -> None:
         started = self.clock()
         try:
-            model = await asyncio.to_thread(self._load, self.settings, self.metrics)
-        except (ArtifactError, EngineError, OSError) as error:
+            slots = await asyncio.get_running_loop().run_in_executor(self._loader, self._load_all)
+        except (ArtifactError, EngineError, ModelNameError, OSError) as error:
             log.error("cannot serve: %s", error)
             self._fail(str(error))
             return
@@ -151,23 +189,57 @@ class Runtime:
             log.exception("cannot serve")
             self._fail(type(error).__name__)
             return
-        self._scorer = self._scorer_of(model)
-        self.model = model
-        manifest = model.manifest
-        self.metrics.model_info.labels(manifest.name, manifest.version, manifest.architecture, model.variant.name).set(
-            1
-        )
+        self._serve(slots)
         cold_start_s = process_age_s() or self.clock() - started
         self.metrics.cold_start.set(cold_start_s)
-        fields = {
-            "model": manifest.name,
-            "version": manifest.version,
-            "variant": model.variant.name,
-            "lanes": self.lanes.count,
-            "load_s": round(self.clock() - started, 3),
-            "cold_start_s": round(cold_start_s, 3),
-        }
-        log.info("ready", extra={"fields": fields})
+        for slot in slots:
+            fields = {
+                "model": slot.name,
+                "version": slot.current.version,
+                "variant": slot.current.model.variant.name,
+                "lanes": self.lanes.count,
+                "load_s": round(self.clock() - started, 3),
+                "cold_start_s": round(cold_start_s, 3),
+            }
+            log.info("ready", extra={"fields": fields})
+
+    def _load_all(self) -> list[Slot]:
+        """Blocks for about a second per model."""
+        slots = []
+        for source in read_sources(self.settings):
+            target = follow(source.folder)
+            slots.append(Slot(source.name, source.folder, target, self._load_named(source.name, target.folder)))
+        self._on_loaded()
+        return slots
+
+    def _load_named(self, name: str, folder: Path) -> LoadedModel:
+        model = self._load(self.settings.model_copy(update={"model_dir": folder}), self.metrics)
+        return LoadedModel(name, model, self._scorer_of(model))
+
+    def _serve(self, slots: list[Slot]) -> None:
+        """The models are loaded: opens the doors to requests, reloads and the shadow."""
+        settings, metrics = self.settings, self.metrics
+        registry = Registry(slots)
+        for slot in slots:
+            metrics.model_info.labels(*slot.current.info).set(1)
+            metrics.micro_batch_cost.labels(slot.name).set_function(partial(_micro_batch_s, slot))
+        if settings.shadow_model is not None:
+            self.shadow = Shadow(
+                registry,
+                settings.shadow_model,
+                settings.shadow_rate,
+                metrics=metrics,
+                clock=self.clock,
+            )
+        self._swapper = Swapper(registry, self._load_named, self._loader, metrics, self.clock, self._on_loaded)
+        self.registry = registry
+        if self._draining:
+            return
+        self._swapping.append(asyncio.create_task(self._swapper.run()))
+        if settings.model_poll_ms:
+            self._swapping.append(asyncio.create_task(self._swapper.watch(settings.model_poll_ms / 1000)))
+        if self._reload_asked:
+            self.reload()
 
     def _scorer_of(self, model: Model) -> Scorer:
         settings = self.settings
@@ -190,4 +262,10 @@ class Runtime:
         self._on_failure()
 
     def _micro_batch_s(self) -> float:
-        return self.model.cost.micro_batch_s if self.model is not None else 0.0
+        """Of the slowest model."""
+        slots = self.registry.slots() if self.registry is not None else []
+        return max((slot.current.model.cost.micro_batch_s for slot in slots), default=0.0)
+
+
+def _micro_batch_s(slot: Slot) -> float:
+    return slot.current.model.cost.micro_batch_s

@@ -40,6 +40,10 @@ class ScoreCache:
         """Estimate of what all entries take."""
         return self._logits.bytes_used
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._logits.clear()
+
     def keys(self, query: str, products: Sequence[Product]) -> list[Key]:
         """What each pair's logit is kept under."""
         return [(query, *map(product.get, self._fields)) for product in products]

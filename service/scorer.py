@@ -140,6 +140,12 @@ class Scorer:
             return self._cost.pairs_of_request_s(products, tokens)
         return self._cost.request_s(products, tokens, PREPARE_PRODUCTS)
 
+    def forget(self) -> None:
+        """Empties the caches: memory is short."""
+        self._engine.forget()
+        if self._cache is not None:
+            self._cache.clear()
+
     def _recall(self, job: Job) -> _Work:
         """Records the logits that the cache has; what it has not is work."""
         if self._cache is None:

@@ -19,13 +19,12 @@ from .deadline import deadline_at, header_timeouts_ms
 from .errors import (
     ClientGoneError,
     DeadlineExceededError,
-    ModelNotFoundError,
     ServiceError,
     UnavailableError,
     UnsupportedMediaError,
 )
 from .job import Job
-from .model import Model
+from .registry import LoadedModel, Registry
 from .runtime import Runtime
 from .schemas import NullReason, ScoreRequest, most_values, parse_score_request, score_request_model
 from .scorer import Scorer
@@ -40,7 +39,7 @@ USUAL_CONTENT_TYPES = (b"application/json", b"application/json; charset=utf-8", 
 
 
 class ScoreEndpoint:
-    """An ASGI app that answers scoring requests with the runtime's model."""
+    """An ASGI app that answers scoring requests: each with one of the runtime's models, from first product to last."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -54,27 +53,31 @@ class ScoreEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         info: RequestInfo = scope[SCOPE_KEY]
         try:
-            with self._runtime.request() as (model, scorer):
-                answered = await self._score(scope, receive, info, model, scorer)
+            with self._runtime.request() as models:
+                answered = await self._score(scope, receive, info, models)
         except ServiceError as error:
             if reason := _shed_reason(error):
                 self._metrics.shed.labels(reason).inc()
             raise
         await answered.send(send)
 
-    async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, model: Model, scorer: Scorer) -> Answer:
+    async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, models: Registry) -> Answer:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
         body = await self._read_body(scope, receive, deadline_at(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
-        if asked.model not in (None, model.manifest.name):
-            raise ModelNotFoundError(f"expected a loaded model, such as {model.manifest.name!r}; see GET /models")
+        model = models.find(asked.model)
         if asked.timeout_ms is not None:
             timeouts_ms.append(asked.timeout_ms)
         info.log_fields["products"] = len(asked.products)
         self._metrics.products.observe(len(asked.products))
-        job = await self._run(scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
-        return self._answer(job, model, info)
+        info.log_fields |= {"model": model.name, "version": model.version}
+        with model.use():
+            job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
+            answered = self._answer(job, model, info)
+        if self._runtime.shadow is not None:
+            self._runtime.shadow.offer(job, model)
+        return answered
 
     async def _read_body(self, scope: Scope, receive: Receive, deadline: float) -> bytes:
         if WHOLE_BODY_KEY in scope and scope[WHOLE_BODY_KEY]():
@@ -116,7 +119,7 @@ class ScoreEndpoint:
             raise job.error
         return job
 
-    def _answer(self, job: Job, model: Model, info: RequestInfo) -> Answer:
+    def _answer(self, job: Job, model: LoadedModel, info: RequestInfo) -> Answer:
         logits, scored = job.results()
         finite = np.isfinite(logits)
         broken = int(np.count_nonzero(scored & ~finite))
@@ -127,10 +130,10 @@ class ScoreEndpoint:
         complete = bool(usable.all())
         if not complete:
             self._metrics.partial.inc()
-        manifest = model.manifest
+        calibration = model.model.manifest.calibration
         content: dict[str, object] = {
-            "model": {"name": manifest.name, "version": manifest.version},
-            "scores": _numbers(manifest.calibration.scores(logits), usable, SCORE_DECIMALS),
+            "model": {"name": model.name, "version": model.version},
+            "scores": _numbers(calibration.scores(logits), usable, SCORE_DECIMALS),
             "logits": _numbers(logits, usable, LOGIT_DECIMALS),
             "complete": complete,
         }
@@ -144,7 +147,7 @@ class ScoreEndpoint:
         stages["total"] = self._clock() - info.arrival
         info.log_fields["complete"] = complete
         headers = {
-            "x-model-version": manifest.version,
+            "x-model-version": model.version,
             "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages.items()),
         }
         return answer(200, "application/json", to_json(content), headers)

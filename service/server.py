@@ -15,6 +15,10 @@ from fastapi import FastAPI
 
 from .app import create_app
 from .connections import Connections, make_room_for_files
+from .keys import Keys
+from .machine import memory_limit_bytes
+from .memory import settle_memory
+from .memory_guard import MemoryGuard
 from .protocol import Protocol
 from .runtime import Runtime
 from .settings import Settings
@@ -46,18 +50,18 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     make_room_for_files(settings.max_connections)
-    app = create_app(settings, on_failure=on_failure)
+    app = create_app(settings, on_failure=on_failure, on_loaded=settle_memory)
     server = Server(app, settings)
     host, port = listener.getsockname()[:2]
     log.info("listening", extra={"fields": {"host": host, "port": port, "pid": os.getpid()}})
     server.run(sockets=[listener])
     if not failed:
         log.info("stopped")
-    return 1 if failed else 0
+    return 1 if failed or server.ran_out_of_memory else 0
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which on SIGTERM or SIGINT first drains with the socket still open.
+    """uvicorn's server, which on SIGTERM or SIGINT first drains with the socket still open, and on SIGHUP swaps models.
 
     While it drains, probes see that it is not ready, and new scoring requests get 503. A second signal ends the drain.
     """
@@ -80,8 +84,24 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._runtime = runtime
+        self._keys: Keys = app.state.keys
         self._settings = settings
         self._drain: asyncio.Task[None] | None = None
+        self._guard: asyncio.Task[None] | None = None
+        self.ran_out_of_memory = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen, and to watch the memory where something limits it."""
+        await super().startup(sockets)
+        limit_bytes = self._settings.max_memory_bytes or memory_limit_bytes()
+        if limit_bytes is not None:
+            guard = MemoryGuard(limit_bytes, relieve=self._runtime.forget, give_up=self._give_up)
+            self._guard = asyncio.get_running_loop().create_task(guard.watch())
+
+    def _give_up(self) -> None:
+        self.ran_out_of_memory = True
+        if self._drain is None:
+            self.stop()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,11 +113,18 @@ class Server(uvicorn.Server):
         handled = (signal.SIGTERM, signal.SIGINT)
         for each in handled:
             loop.add_signal_handler(each, self.stop)
+        # Not by the loop, which on removal leaves the default for a moment: it would end the process in its clean end.
+        before = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._reload))
         try:
             yield
         finally:
+            signal.signal(signal.SIGHUP, before)
             for each in handled:
                 loop.remove_signal_handler(each)
+
+    def _reload(self) -> None:
+        self._keys.reload()
+        self._runtime.reload()
 
     def stop(self) -> None:
         """Begins the drain; called again, ends it."""

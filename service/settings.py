@@ -40,7 +40,24 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")
-    model_dir: Path = Field(default=Path("models/default"), description="artifact folder to serve")
+    model_dir: Path = Field(default=Path("models/default"), description="artifact folder of the default model")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="more models, which requests choose by name: comma-separated NAME=FOLDER, or FOLDER alone for the "
+        "name in its manifest",
+    )
+    model_poll_ms: int = Field(
+        default=1000,
+        ge=0,
+        description="how often to look whether a symbolic link on the way to a model's folder leads elsewhere, and "
+        "swap the model; 0 is off, SIGHUP alone swaps",
+    )
+    shadow_model: str | None = Field(
+        default=None,
+        description="name of one of `models`, to score a share of the default model's requests in idle "
+        "time; its scores go to the metrics alone",
+    )
+    shadow_rate: float = Field(default=0.01, ge=0, le=1, description="share of requests that the shadow model scores")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
     precision: Literal["auto", "int8", "fp32", "fp16"] = Field(
         default="auto", description="which variant of the model; auto takes the fastest that the artifact has"
@@ -87,6 +104,12 @@ class Settings(BaseSettings):
         description="memory for the scores of pairs already seen; 0 is off, the default, since it pays only where the "
         "same query meets the same products again",
     )
+    max_memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="near this much resident memory the caches are emptied, and if that is not enough the process stops "
+        "cleanly; without it, the limit of its cgroup",
+    )
     drain_timeout_ms: int = Field(
         default=10_000, ge=0, description="longest wait, after SIGTERM, for requests in work to finish"
     )
@@ -108,11 +131,11 @@ class Settings(BaseSettings):
         default="info", description="least severe event that is logged; info has a line per request"
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "models", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("api_keys")

@@ -1,4 +1,6 @@
 import contextlib
+import gc
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,22 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifact") / "tiny"
     build_tiny_artifact(folder, tmp_path_factory.mktemp("scratch"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def other_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model: its name, weights and calibration differ, and so do its scores."""
+    folder = tmp_path_factory.mktemp("artifact") / "other"
+    build_tiny_artifact(folder, tmp_path_factory.mktemp("scratch"), name="other", seed=1)
+    return folder
+
+
+@pytest.fixture
+def current(tmp_path, tiny_artifact):
+    """A link to the tiny artifact, as `models/current` would be."""
+    link = tmp_path / "current"
+    link.symlink_to(tiny_artifact)
+    return link
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +48,14 @@ def serve(tiny_artifact: Path):
             return stack.enter_context(running(tiny_artifact, **options))
 
         yield start
+
+
+@pytest.fixture
+def _process_as_it_was():
+    """For tests that run the service's main in this process."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    gc.unfreeze()

@@ -1,11 +1,13 @@
 """Real servers for tests, and engines whose every step a test controls."""
 
+import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ class FakeEngine:
 
     def guess_pair_tokens(self, query: str, products: Sequence[Product]) -> float:  # noqa: ARG002
         return 8.0
+
+    def forget(self) -> None: ...
 
     def pair_tokens(self, query: str, product: str) -> int:  # noqa: ARG002
         return 8
@@ -78,6 +82,13 @@ def loader_of(engine: FakeEngine) -> Loader:
     return load
 
 
+def point(link: Path, target: Path) -> None:
+    """Has a symbolic link lead to `target`, in one step."""
+    aside = link.with_name(f"{link.name}.aside")
+    aside.symlink_to(target)
+    aside.replace(link)
+
+
 class Running:
     """A server in a thread of this process, and a client that talks to it over a socket."""
 
@@ -100,7 +111,23 @@ class Running:
         """A bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def call(self, function: Callable[[], object]) -> None:
+        """Calls on the server's event loop, as a signal handler is called; a coroutine is awaited there."""
+
+        async def run() -> None:
+            result = function()
+            if inspect.isawaitable(result):
+                await result
+
+        loading = self.runtime._loading
+        assert loading is not None
+        asyncio.run_coroutine_threadsafe(run(), loading.get_loop()).result(60)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            threading.Event().wait(0.005)
+
+    def metric(self, name: str, /, **labels: str) -> float:
         return self.runtime.metrics.registry.get_sample_value(f"shelfscore_{name}", labels) or 0.0
 
     def wait_for(self, *, ready: bool) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -202,16 +201,7 @@ def test_a_variable_that_no_setting_knows_is_one_line_of_warning_even_where_the_
     assert "cannot serve" in failure
 
 
-@pytest.fixture
-def _logging_as_it_was():
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-
-
-@pytest.mark.usefixtures("_logging_as_it_was")
+@pytest.mark.usefixtures("_process_as_it_was")
 def test_main_serves_in_this_process_until_a_signal(tiny_artifact, capfd):
     port = free_port()
     statuses = []
@@ -230,7 +220,7 @@ def test_main_serves_in_this_process_until_a_signal(tiny_artifact, capfd):
     assert "stopped" in capfd.readouterr().err
 
 
-@pytest.mark.usefixtures("_logging_as_it_was")
+@pytest.mark.usefixtures("_process_as_it_was")
 def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, capfd):
     for each in tiny_artifact.iterdir():
         (tmp_path / each.name).write_bytes(each.read_bytes())
@@ -244,3 +234,16 @@ def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, 
     listener, port = bind_free()
     with listener:
         assert main(["--model-dir", str(tiny_artifact), "--port", str(port)]) == 1
+
+
+def test_memory_that_runs_out_takes_readiness_down_and_ends_the_process_cleanly(tiny_artifact):
+    options = ["--max-memory-bytes", 10_000_000, "--drain-delay-ms", 600_000]
+    with process("--model-dir", tiny_artifact, *options) as (child, client):
+        wait_for(client, 503, child)
+        assert "stopping" in client.get("/health/ready").json()["detail"]
+        assert client.get("/health/live").status_code == 200
+        child.send_signal(signal.SIGTERM)
+        _, log = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "memory is running out" in log
+    assert "Traceback" not in log

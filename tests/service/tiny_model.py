@@ -46,20 +46,20 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOLERANCE = {"fp32": 1e-4, "int8": 0.1}
 
 
-def build_tiny_artifact(folder: Path, scratch: Path) -> Manifest:
-    """Writes the artifact to `folder`; intermediate files go to `scratch`."""
+def build_tiny_artifact(folder: Path, scratch: Path, *, name: str = "tiny", seed: int = 0) -> Manifest:
+    """Writes the artifact to `folder`; intermediate files go to `scratch`. Another seed gives other scores."""
     tokenizer_path = scratch / "tokenizer.json"
     vocab_size = _write_tokenizer(tokenizer_path)
     tokenizer = PairTokenizer(tokenizer_path, TEMPLATE)
     fp32, int8 = scratch / "model-fp32.onnx", scratch / "model-int8.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _export(_model(vocab_size), tokenizer, fp32)
+        _export(_model(vocab_size, seed), tokenizer, fp32)
         _quantise(fp32, int8, tokenizer)
     files = {"fp32": fp32, "int8": int8}
     logits = {precision: _golden_logits(path, tokenizer) for precision, path in files.items()}
     contents = {
-        "name": "tiny",
+        "name": name,
         "architecture": "cross-encoder",
         "layers": 2,
         "hidden_size": 32,
@@ -77,12 +77,12 @@ def build_tiny_artifact(folder: Path, scratch: Path) -> Manifest:
             )
             for precision, path in files.items()
         ),
-        "calibration": Calibration(slope=2.0, intercept=-0.5),
+        "calibration": Calibration(slope=2.0, intercept=-0.5 + seed),
         "lineage": Lineage(
             teacher="none",
             student_init="random",
             loss="none",
-            seed=0,
+            seed=seed,
             commit=None,
             created="2026-01-01",
             data_sets=(),
@@ -110,8 +110,8 @@ def _write_tokenizer(path: Path) -> int:
     return len(vocabulary)
 
 
-def _model(vocab_size: int) -> BertForSequenceClassification:
-    torch.manual_seed(0)
+def _model(vocab_size: int, seed: int) -> BertForSequenceClassification:
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=vocab_size,
         hidden_size=32,
