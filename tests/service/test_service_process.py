@@ -27,14 +27,14 @@ def free_port():
 
 
 @contextlib.contextmanager
-def process(*options):
-    """Starts `python -m service` and waits until it is ready."""
+def process(*options, status=200):
+    """Starts `python -m service` and waits until it is ready, or answers another status to the question."""
     port = free_port()
     command = [sys.executable, "-m", "service", "--port", str(port), "--log-format", "json", *map(str, options)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child:
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         try:
-            wait_for(client, 200, child)
+            wait_for(client, status, child)
             yield child, client
         finally:
             client.close()
@@ -238,9 +238,9 @@ def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, 
 
 def test_memory_that_runs_out_takes_readiness_down_and_ends_the_process_cleanly(tiny_artifact):
     options = ["--max-memory-bytes", 10_000_000, "--drain-delay-ms", 600_000]
-    with process("--model-dir", tiny_artifact, *options) as (child, client):
-        wait_for(client, 503, child)
-        assert "stopping" in client.get("/health/ready").json()["detail"]
+    with process("--model-dir", tiny_artifact, *options, status=503) as (child, client):
+        while "stopping" not in client.get("/health/ready").text:
+            threading.Event().wait(0.01)
         assert client.get("/health/live").status_code == 200
         child.send_signal(signal.SIGTERM)
         _, log = child.communicate(timeout=60)
