@@ -51,7 +51,7 @@ class RetryAfter:
     Without the random part all callers refused in one moment would come back in one.
 
     Args:
-        drain_rate: lane-seconds of predicted work that get done per second.
+        drain_rate: lane-seconds of predicted work that get done in a second.
         random_source: of the random part.
     """
 
@@ -102,18 +102,20 @@ class PredictedTime:
 
     Attributes:
         micro_batch_s: lane-seconds of a micro-batch.
-        lanes: how many make progress.
+        lanes: how many make progress, times the pace at which they get predicted work done.
+        answer_lag_s: seconds from a request's last score to its answer.
         retry_after: when to come back.
     """
 
     micro_batch_s: Callable[[], float]
-    lanes: Callable[[], int]
+    lanes: Callable[[], float]
+    answer_lag_s: Callable[[], float]
     retry_after: RetryAfter
 
     def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
         """See Admission."""
         waiting = [each for each in queued if not each.is_dead(now)]
-        lanes, tail_s = self.lanes(), self.micro_batch_s()
+        lanes, tail_s = self.lanes(), self.micro_batch_s() + self.answer_lag_s()
         early = min(job.deadline, now + STRETCH * job.remaining_s / lanes + tail_s)
         for due in dict.fromkeys((early, job.deadline)):
             schedule = _Schedule(now, lanes, tail_s)
@@ -142,11 +144,11 @@ class _Schedule:
 
     Args:
         now: the monotonic clock, in seconds.
-        lanes: how many make progress.
-        tail_s: seconds of the unit in work, which has to end first.
+        lanes: lane-seconds of predicted work that get done in a second.
+        tail_s: seconds of the unit in work, which has to end first, and from the last one to the answer.
     """
 
-    def __init__(self, now: float, lanes: int, tail_s: float) -> None:
+    def __init__(self, now: float, lanes: float, tail_s: float) -> None:
         self._now = now
         self._lanes = lanes
         self._tail_s = tail_s

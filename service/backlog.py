@@ -1,4 +1,4 @@
-"""The requests that were admitted and have not ended, over all models: what is in work, and how fast it drains."""
+"""The requests that were admitted and have not ended, over all models."""
 
 import math
 import threading
@@ -8,34 +8,6 @@ from itertools import count
 
 from .admission import Admission
 from .job import Job
-
-DRAIN_WINDOW_S = 1.0
-"""Seconds after which work done has lost two thirds of its weight in the drain rate."""
-
-
-class DrainRate:
-    """Lane-seconds of predicted work that the lanes get done per second, of late. A lost update does no harm.
-
-    Args:
-        rate: until something has been measured: the number of lanes, if predictions are right.
-        now: on the clock of `drained`.
-    """
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._least = rate / 10
-        self._at = now
-
-    @property
-    def per_s(self) -> float:
-        """At least a tenth of what it began with: it divides, and idle lanes drain nothing."""
-        return max(self._rate, self._least)
-
-    def drained(self, seconds: float, now: float) -> None:
-        """So many lane-seconds of work have ended."""
-        faded = math.exp(-max(0.0, now - self._at) / DRAIN_WINDOW_S)
-        self._rate = self._rate * faded + seconds / DRAIN_WINDOW_S
-        self._at = now
 
 
 class Backlog:

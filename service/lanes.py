@@ -22,8 +22,10 @@ class Lanes:
         count: how many.
         clock: monotonic, in seconds.
         metrics: told of every dropped unit.
-        drained: told, by any lane, of the predicted lane-seconds of work done, and when.
+        drained: told, by any lane, of the lane-seconds that its work was predicted to take, and that it took from when
+            the lane could take it.
         name: of the threads.
+        begin: called in each thread before its first unit.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class Lanes:
         metrics: Metrics,
         drained: Callable[[float, float], None],
         name: str = "lane",
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._drained = drained
+        self._begin = begin
         self._queue = WorkQueue()
         self._changed = threading.Condition()
         self._closed = False
@@ -97,26 +101,34 @@ class Lanes:
 
         For simulations, which have no threads.
         """
-        units = self._take(wait=False)
-        self._run_on(units, None)
+        units, _ = self._take(wait=False)
+        self._run_on(units, self._clock())
         return bool(units)
 
     def _work(self, lane: int) -> None:
-        while units := self._take(wait=True):
-            self._run_on(units, lane)
+        self._begin()
+        free_at = self._clock()
+        while True:
+            units, waited = self._take(wait=True)
+            if not units:
+                return
+            free_at = self._run_on(units, self._clock() if waited else free_at, lane)
             # A lane that waits must not keep the last request alive.
             del units
 
-    def _run_on(self, units: Sequence[Unit], lane: int | None) -> None:
+    def _run_on(self, units: Sequence[Unit], free_at: float, lane: int | None = None) -> float:
+        """Runs units and what follows from them. Returns when it was done."""
         while units:
             if lane is not None:
                 self._busy_since[lane] = self._clock()
-            following = self._run(units)
+            following = self._run(units, free_at)
+            free_at = self._clock()
             units = [following] if following is not None else []
         if lane is not None:
             self._busy_since[lane] = None
+        return free_at
 
-    def _run(self, units: Sequence[Unit]) -> Unit | None:
+    def _run(self, units: Sequence[Unit], free_at: float) -> Unit | None:
         """Runs units together; where that fails, each alone, so that one request's fault is not its neighbours'."""
         following = None
         try:
@@ -125,7 +137,7 @@ class Lanes:
             if len(units) > 1:
                 log.warning("a joint micro-batch failed; each request's share runs alone", exc_info=True)
                 for unit in units:
-                    self._run([unit])
+                    self._run([unit], self._clock())
                 return None
             log.exception("a unit of work failed", extra={"fields": {"request_id": units[0].job.request_id}})
             failure = InternalError("the model could not score this request")
@@ -134,14 +146,16 @@ class Lanes:
         now = self._clock()
         for unit in units:
             unit.job.spend(unit.cost_s)
-            self._drained(unit.cost_s, now)
+        self._drained(sum(unit.cost_s for unit in units), now - free_at)
         if following is not None and following.job.is_dead(now):
             # Dropped, and counted, like all that waits.
             self.add([following])
             return None
         return following
 
-    def _take(self, *, wait: bool) -> Sequence[Unit]:
+    def _take(self, *, wait: bool) -> tuple[Sequence[Unit], bool]:
+        """The next unit with those that join it, none where there is none, and whether it had to be waited for."""
+        waited = False
         with self._changed:
             while not self._closed:
                 now = self._clock()
@@ -150,15 +164,17 @@ class Lanes:
                     self._metrics.dropped_units.labels(_drop_reason(job)).inc(units)
                 hold_s = self._queue.hold_until(now) - now
                 if hold_s > 0 and wait:
+                    waited = True
                     self._changed.wait(hold_s)
                     continue
                 unit = self._queue.pop()
                 if unit is not None:
-                    return self._queue.pop_joining(unit)
+                    return self._queue.pop_joining(unit), waited
                 if not wait:
                     break
+                waited = True
                 self._changed.wait()
-        return ()
+        return (), waited
 
 
 def _drop_reason(job: Job) -> str:

@@ -1,8 +1,10 @@
 """What this process was given: cores after affinity and cgroup quota, memory, and its age."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -35,6 +37,23 @@ def resident_bytes(proc: Path = PROC) -> int:
     return int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def alone_in_cgroup(cgroup_root: Path = CGROUP_ROOT, proc: Path = PROC) -> bool:
+    """Whether no other process shares this one's cgroup, as in a container or a systemd unit of its own."""
+    listed = _limits(cgroup_root, proc, "cpu", _other_processes, leaf_only=True)
+    return bool(listed) and not any(listed)
+
+
+def let_others_first() -> None:
+    """Has the calling thread give way at once to any other of normal priority that wakes up (Linux, SCHED_IDLE).
+
+    Threads that compute for milliseconds otherwise keep those that answer in microseconds waiting for a core.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        # Some sandboxes forbid it: then it stays as it was.
+        with suppress(OSError):
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+
+
 def process_age_s(proc: Path = PROC) -> float | None:
     """Seconds since the kernel started this process; None where it does not say."""
     try:
@@ -45,8 +64,10 @@ def process_age_s(proc: Path = PROC) -> float | None:
         return None
 
 
-def _limits(cgroup_root: Path, proc: Path, controller: str, read: Callable[[Path], float | None]) -> list[float]:
-    """What `read` finds in the folders of the process's cgroup and of its ancestors."""
+def _limits(
+    cgroup_root: Path, proc: Path, controller: str, read: Callable[[Path], float | None], *, leaf_only: bool = False
+) -> list[float]:
+    """What `read` finds in the folder of the process's cgroup and, but for `leaf_only`, in those of its ancestors."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -63,8 +84,9 @@ def _limits(cgroup_root: Path, proc: Path, controller: str, read: Callable[[Path
         for folder in folders:
             # Inside a container the path may be the host's: then only the root of the mount is visible.
             leaf = folder / path.lstrip("/")
-            between = [leaf, *leaf.parents]
-            limits += [found for found in map(read, between[: between.index(folder) + 1]) if found is not None]
+            way_up = [leaf, *leaf.parents]
+            way_up = way_up[: 1 if leaf_only else way_up.index(folder) + 1]
+            limits += [found for found in map(read, way_up) if found is not None]
     return limits
 
 
@@ -90,3 +112,12 @@ def _memory_limit(folder: Path) -> float | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def _other_processes(folder: Path) -> float | None:
+    """How many processes of one cgroup folder are not this one, None where it does not say."""
+    try:
+        listed = (folder / "cgroup.procs").read_text().split()
+    except OSError:
+        return None
+    return sum(pid != str(os.getpid()) for pid in listed)

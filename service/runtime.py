@@ -13,7 +13,7 @@ from typing import Any
 from artifact import ArtifactError
 
 from .errors import DrainingError, NotReadyError, ServiceError
-from .machine import available_cores, process_age_s
+from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s
 from .metrics import Metrics
 from .model import Model, load_model
 from .onnx_engine import EngineError
@@ -77,17 +77,25 @@ class Runtime:
             max(1, cores - 1) if cuda else 0,
             clock,
             metrics,
-            lambda seconds, now: self.overload.drained(seconds, now),
+            lambda predicted_s, taken_s: self.overload.pace.observe(predicted_s, taken_s),
+            begin=let_others_first if self._low_priority() else lambda: None,
         )
         self.overload = Overload(
             lanes=lambda: max(1, self.lanes.pairs.alive()),
             micro_batch_s=self._micro_batch_s,
             max_backlog_s=settings.max_backlog_ms / 1000,
-            clock=clock,
             metrics=metrics,
             random_source=random.Random(),
         )
         backlog = self.overload.backlog
+        metrics.watch(
+            "pace_ratio", "Predicted lane-seconds that get done in a second.", lambda: self.overload.pace.ratio
+        )
+        metrics.watch(
+            "answer_lag_seconds",
+            "What admission leaves between a request's last score and its deadline.",
+            lambda: self.overload.answer_lag.seconds,
+        )
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
         metrics.watch("queued_units", "Micro-batches and preparations waiting for a lane.", lambda: self.lanes.waiting)
@@ -260,6 +268,10 @@ class Runtime:
     def _fail(self, reason: str) -> None:
         self._failure = reason
         self._on_failure()
+
+    def _low_priority(self) -> bool:
+        wanted = self.settings.lane_priority
+        return wanted == "low" or (wanted == "auto" and alone_in_cgroup())
 
     def _micro_batch_s(self) -> float:
         """Of the slowest model."""

@@ -140,6 +140,8 @@ class ScoreEndpoint:
         if not complete:
             content["reasons"] = _reasons(scored, usable)
         times = job.times
+        if complete and times.pairs_ended is not None:
+            self._runtime.overload.answer_lag.observe(self._clock() - times.pairs_ended)
         stages = {"queue": times.queue_s, "tokenize": times.tokenize_s, "inference": times.inference_s}
         for stage, seconds in stages.items():
             self._stages[stage].observe(seconds)

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     lanes: int | None = Field(
         default=None, ge=1, le=256, description="inference threads; without it, the available cores (one for cuda)"
     )
+    lane_priority: Literal["auto", "normal", "low"] = Field(
+        default="auto",
+        description="low has the lanes give way to the thread that answers, and to other processes of their cgroup; "
+        "auto is low where there is no other, as in a container",
+    )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,

@@ -28,10 +28,13 @@ class Workers:
         clock: Callable[[], float],
         metrics: Metrics,
         drained: Callable[[float, float], None],
+        begin: Callable[[], None] = lambda: None,
     ) -> "Workers":
-        """So many lanes for each; none for preparing means that the same lanes do both."""
-        pairs = Lanes(pair_lanes, clock, metrics, drained)
-        return cls(pairs, Lanes(preparing_lanes, clock, metrics, drained, "prepare") if preparing_lanes else pairs)
+        """So many lanes for each; none for preparing means that the same lanes do both. The rest is as of Lanes."""
+        pairs = Lanes(pair_lanes, clock, metrics, drained, begin=begin)
+        if not preparing_lanes:
+            return cls(pairs, pairs)
+        return cls(pairs, Lanes(preparing_lanes, clock, metrics, drained, "prepare", begin))
 
     @property
     def apart(self) -> bool:

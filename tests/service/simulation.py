@@ -75,14 +75,18 @@ class Simulation:
         self.clock = Clock()
         self.engine = CostlyEngine(self.clock, noise)
         self.metrics = Metrics()
-        self.lanes = Lanes(lanes, self.clock, self.metrics, lambda seconds, now: self.overload.drained(seconds, now))
+        self.lanes = Lanes(
+            lanes,
+            self.clock,
+            self.metrics,
+            lambda predicted_s, taken_s: self.overload.pace.observe(predicted_s, taken_s),
+        )
         table = [LatencyPoint(pairs=pairs, tokens=8, seconds=pairs * PAIR_S) for pairs in (1, 16)]
         self.cost = CostModel(table, BUDGET_TOKENS)
         self.overload = Overload(
             lanes=lambda: lanes,
             micro_batch_s=lambda: self.cost.micro_batch_s,
             max_backlog_s=2.0,
-            clock=self.clock,
             metrics=self.metrics,
             random_source=random.Random(0),
         )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.admission import HEADROOM, BoundedBacklog, PredictedTime, RetryAfter
-from service.backlog import Backlog, DrainRate
+from service.backlog import Backlog
 from service.errors import BacklogFullError, OverloadedError, PredictedLateError
 from service.job import Job
 
@@ -37,7 +37,7 @@ def retry_after(rate=1.0):
 
 
 def predicted_time(lanes=1):
-    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, retry_after(lanes))
+    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, lambda: 0.0, retry_after(lanes))
 
 
 def backlog_of(*jobs, lanes=1):
@@ -172,16 +172,6 @@ def test_those_refused_together_are_told_to_come_back_at_different_times():
     assert max(waits) <= 20
     assert len(set(waits)) > 5
     assert {source.seconds(0.001) for _ in range(200)} == {1, 2}
-
-
-def test_the_drain_rate_is_the_predicted_work_done_per_second():
-    rate = DrainRate(2.0, now=0.0)
-    assert rate.per_s == 2.0
-    for i in range(400):
-        rate.drained(0.005, now=i * 0.01)
-    assert rate.per_s == pytest.approx(0.5, rel=0.1)
-    rate.drained(0.001, now=1000.0)
-    assert rate.per_s == 0.2
 
 
 REQUESTS = st.lists(

@@ -1,6 +1,9 @@
+import os
+import threading
+
 import pytest
 
-from service.machine import available_cores, memory_limit_bytes, process_age_s
+from service.machine import alone_in_cgroup, available_cores, let_others_first, memory_limit_bytes, process_age_s
 
 
 @pytest.fixture
@@ -81,3 +84,35 @@ def test_the_process_has_an_age(tmp_path):
 def test_the_smallest_memory_limit_of_either_version_counts(given, tmp_path, lines, files, limit):
     given(lines, **files)
     assert memory_limit_bytes(tmp_path / "fs", tmp_path) == limit
+
+
+@pytest.mark.parametrize(
+    ("lines", "path", "others", "alone"),
+    [
+        ("0::/\n", "cgroup.procs", "", True),
+        ("0::/\n", "cgroup.procs", "1\n", False),
+        ("0::/pod\n", "pod/cgroup.procs", "", True),
+        ("4:cpu,cpuacct:/box\n", "cpu,cpuacct/box/cgroup.procs", "7\n8\n", False),
+    ],
+)
+def test_a_process_is_alone_where_its_own_cgroup_lists_no_other(given, tmp_path, lines, path, others, alone):
+    given(lines, **{path: f"{os.getpid()}\n{others}"})
+    assert alone_in_cgroup(tmp_path / "fs", tmp_path) is alone
+
+
+def test_without_cgroups_nobody_is_known_to_be_alone(tmp_path):
+    assert not alone_in_cgroup(tmp_path, tmp_path)
+
+
+def test_a_thread_that_lets_others_first_is_scheduled_so_and_no_other_is():
+    found = []
+
+    def work():
+        let_others_first()
+        found.append(os.sched_getscheduler(threading.get_native_id()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [os.SCHED_IDLE]
+    assert os.sched_getscheduler(threading.get_native_id()) == os.SCHED_OTHER
