@@ -150,4 +150,5 @@ def _nothing() -> None: ...
 
 
 def _span(start: float | None, end: float | None) -> float:
-    return end - start if start is not None and end is not None else 0.0
+    # The first products of a partial answer are scored before the last ones are prepared.
+    return max(0.0, end - start) if start is not None and end is not None else 0.0
