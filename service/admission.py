@@ -1,8 +1,10 @@
 """Decides at a request's arrival whether it may enter the queue, and when it is due there.
 
-The queue works in the order in which requests are due. A request is due when STRETCH times the time has passed that it
-would take alone, or at its deadline if that is earlier: so one of a single product is due long before one of a thousand
-that came earlier, and all are slowed down alike. Where that would make others late, it is due at its deadline.
+The queue works in the order in which requests are due. A request is due when STRETCH times the time has passed that its
+size takes alone, or at its deadline if that is earlier: so one of a single product is due long before one of a
+thousand that came earlier. Sizes count in three classes, so that requests of like size go in the order of their arrival
+instead of letting each slightly smaller one pass. Where being due so early would make others late, a request is due at
+its deadline.
 
 A request enters if in this order it is predicted to be done by its deadline, and all that were admitted before it still
 are by theirs. What is predicted is lane-seconds of work. Lanes run independent units, so x lane-seconds take x / lanes,
@@ -25,7 +27,10 @@ SMALL_HEADROOM = 1.05
 """What is smaller than a micro-batch may use up the headroom of those behind it, down to this."""
 
 STRETCH = 4.0
-"""How many times the time that it would take alone a request is to take, where there is room for all."""
+"""How many times the time that its size takes alone a request is to take, where there is room for all."""
+
+SIZES = ((2.0, 0.5), (32.0, 32.0), (math.inf, 512.0))
+"""Classes of requests: up to so many micro-batches of work, taken for so many."""
 
 
 class Admission(Protocol):
@@ -116,7 +121,7 @@ class PredictedTime:
         """See Admission."""
         waiting = [each for each in queued if not each.is_dead(now)]
         lanes, tail_s = self.lanes(), self.micro_batch_s() + self.answer_lag_s()
-        early = min(job.deadline, now + STRETCH * job.remaining_s / lanes + tail_s)
+        early = min(job.deadline, now + STRETCH * self._size_s(job) / lanes + tail_s)
         for due in dict.fromkeys((early, job.deadline)):
             schedule = _Schedule(now, lanes, tail_s)
             for each in waiting:
@@ -137,6 +142,11 @@ class PredictedTime:
         raise PredictedLateError(
             "it would make requests late that were admitted before", retry_after_s=self.retry_after.seconds(harmed_s)
         )
+
+    def _size_s(self, job: Job) -> float:
+        unit_s = self.micro_batch_s()
+        micro_batches = job.remaining_s / unit_s if unit_s else 0.0
+        return unit_s * next(taken_for for most, taken_for in SIZES if micro_batches <= most)
 
 
 class _Schedule:

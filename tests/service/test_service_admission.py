@@ -95,10 +95,10 @@ def test_a_small_request_is_due_before_large_ones_that_came_earlier():
     assert not admits(backlog, job_of(1, 0.01))
 
 
-def test_requests_of_one_size_are_due_in_the_order_of_their_arrival():
+def test_requests_of_like_size_are_due_in_the_order_of_their_arrival():
     backlog, dues = backlog_of(), []
-    for i in range(5):
-        job = job_of(20, 1.0 + i * 0.01)
+    for i, products in enumerate((100, 60, 140, 50, 40)):
+        job = job_of(products, 1.0 + i * 0.01)
         backlog.enter(job, i * 0.01)
         dues.append(job.due)
     assert dues == sorted(dues)
@@ -107,7 +107,7 @@ def test_requests_of_one_size_are_due_in_the_order_of_their_arrival():
 def test_a_request_that_would_make_others_late_by_going_first_is_due_at_its_deadline():
     tight = job_of(800, 0.95)
     backlog = backlog_of(tight)
-    later = job_of(60, 2.0)
+    later = job_of(20, 2.0)
     assert admits(backlog, later)
     assert later.due == 2.0 > tight.due
 
