@@ -1,6 +1,7 @@
 """The order of work."""
 
 import math
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,51 @@ def test_work_whose_caller_left_or_whose_deadline_passed_is_dropped_before_it_ru
     gone.end(ClientGoneError("left"))
     assert queue.drop_dead(50.0) == [(gone, 3), (late, 2)]
     assert order_of(queue) == ["here"]
+
+
+def test_work_that_dies_behind_others_is_dropped_before_its_turn_comes_and_never_joins():
+    queue = WorkQueue()
+    dead, first = make_job("dead", 900.0), make_job("first", 1.0)
+    queue.add(units_of(first, 10, joins=lambda *_: True) + units_of(dead, 2, joins=lambda *_: True))
+    dead.end(ClientGoneError("left"))
+    dropped = [queue.drop_dead(0.0) for _ in range(3)]
+    assert [each for found in dropped for each in found] == [(dead, 2)]
+    assert len(queue) == 10
+    assert {unit.job for unit in queue.pop_joining(queue.pop())} == {first}
+
+
+class CountingJob(Job):
+    looks = 0
+
+    def is_dead(self, now):
+        CountingJob.looks += 1
+        return super().is_dead(now)
+
+
+def test_what_taking_a_unit_costs_does_not_grow_with_the_jobs_that_wait():
+    queue, jobs = WorkQueue(), 500
+    for i in range(jobs):
+        job = CountingJob(
+            str(i), [{}], deadline=1e9, partial=False, request_id="r", submitted=0.0, on_finish=lambda: None
+        )
+        job.due = float(i)
+        queue.add(units_of(job, 1))
+    CountingJob.looks = 0
+    for _ in range(jobs):
+        queue.drop_dead(0.0)
+        queue.pop()
+    assert CountingJob.looks < 5 * jobs
+
+
+def test_a_queue_that_is_empty_keeps_no_job():
+    queue, joins = WorkQueue(), lambda *_: True
+    jobs = [make_job(str(i), float(i)) for i in range(3)]
+    for job in jobs:
+        queue.add(units_of(job, 1, joins=joins))
+    assert len(queue.pop_joining(queue.pop())) == 3
+    kept = [weakref.ref(job) for job in jobs]
+    del jobs, job
+    assert [each() for each in kept] == [None, None, None]
 
 
 def test_units_join_the_one_that_was_taken_as_long_as_it_lets_them():
