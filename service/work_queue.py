@@ -10,8 +10,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
+from typing import Protocol
 
 from .job import Job
+
+
+class Joint(Protocol):
+    """Units that are to run together, gathered one after another."""
+
+    @property
+    def full(self) -> bool:
+        """Whether waiting for more to join would gain nothing."""
+        ...
+
+    def add(self, other: "Unit") -> bool:
+        """Takes one more unit, or says that it should not run with them. Its cost does not grow with their number."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,18 +37,16 @@ class Unit:
         run: does it, together with the units that joined it, itself first. What it returns, the lane runs next.
         cost_s: lane-seconds that it is predicted to take.
         rank: units of one job run in this order.
-        joins: whether one more unit may run together with those given; None for units that run alone.
+        joint: begins a joint with this unit; None for units that run alone.
         hold_until: a lane may wait until then, on the monotonic clock, for units to join; it need not.
-        full: whether waiting for more to join those given would gain nothing.
     """
 
     job: Job
     run: Callable[[Sequence["Unit"]], "Unit | None"]
     cost_s: float = 0.0
     rank: int = 0
-    joins: Callable[[Sequence["Unit"], "Unit"], bool] | None = None
+    joint: Callable[["Unit"], Joint] | None = None
     hold_until: float = -math.inf
-    full: Callable[[Sequence["Unit"]], bool] = lambda _: True
 
 
 @dataclass(slots=True)
@@ -99,13 +111,16 @@ class WorkQueue:
     def hold_until(self, now: float) -> float:
         """Until when a lane should wait for more units to join the next one, on the same clock; `now` or less: not."""
         first = self._first()
-        if first is None or first.next.hold_until <= now:
+        if first is None or first.next.joint is None or first.next.hold_until <= now:
             return now
-        joined = [first.next]
+        joint, until = first.next.joint(first.next), first.next.hold_until
         for entry in self._joining():
-            units = entry.units[1:] if entry is first else entry.units
-            joined += [unit for _, _, unit in units if first.next.joins is not None and first.next.joins(joined, unit)]
-        return now if first.next.full(joined) else min(unit.hold_until for unit in joined)
+            for _, _, unit in entry.units[1:] if entry is first else entry.units:
+                if joint.full:
+                    return now
+                if joint.add(unit):
+                    until = min(until, unit.hold_until)
+        return now if joint.full else until
 
     def pop(self) -> Unit | None:
         """Takes the next unit; None when none waits."""
@@ -115,9 +130,10 @@ class WorkQueue:
     def pop_joining(self, unit: Unit) -> list[Unit]:
         """The unit just taken, and those of any job, the first due first, that are to run together with it."""
         joined = [unit]
-        if unit.joins is not None:
+        if unit.joint is not None:
+            joint = unit.joint(unit)
             for entry in self._joining():
-                while entry.units and unit.joins(joined, entry.next):
+                while entry.units and joint.add(entry.next):
                     joined.append(self._take(entry))
         return joined
 
@@ -131,7 +147,7 @@ class WorkQueue:
 
     def _joining(self) -> list[_Waiting]:
         """The jobs whose next unit may run with others, the first due first."""
-        able = [each for each in self._waiting.values() if each.next.joins is not None and not each.job.ended]
+        able = [each for each in self._waiting.values() if each.next.joint is not None and not each.job.ended]
         return sorted(able, key=_ORDER)
 
     def _take(self, entry: _Waiting) -> Unit:
