@@ -127,6 +127,12 @@ class WorkQueue:
         first = self._first()
         return self._take(first) if first is not None else None
 
+    def pop_unheld(self, now: float) -> Unit | None:
+        """Takes the first unit that need not wait for others, of any job; None when there is none."""
+        ready = (each for each in self._waiting.values() if each.next.hold_until <= now)
+        first = min(ready, key=_ORDER, default=None)
+        return self._take(first) if first is not None else None
+
     def pop_joining(self, unit: Unit) -> list[Unit]:
         """The unit just taken, and those of any job, the first due first, that are to run together with it."""
         joined = [unit]

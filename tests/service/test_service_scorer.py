@@ -256,6 +256,23 @@ def test_a_request_of_one_micro_batch_waits_for_others_where_a_setting_says_so(b
     assert [job.results()[0].tolist() for job in jobs] == [[0.0], [1.0]]
 
 
+class PreparingEngine(FakeEngine):
+    def __init__(self):
+        self.prepared = threading.Semaphore(0)
+
+    def prepare_products(self, products):
+        self.prepared.release()
+        return super().prepare_products(products)
+
+
+def test_a_lane_does_other_work_while_a_micro_batch_waits_for_others(bench):
+    engine = PreparingEngine()
+    made = bench(engine, batch_wait_s=1000.0)
+    for deadline in (200.0, 201.0):
+        made.submit("1", deadline=deadline)
+        assert engine.prepared.acquire(timeout=60)
+
+
 def test_what_fails_in_a_joint_micro_batch_fails_alone(bench):
     engine = GatedEngine()
     made = bench(engine, preparing=1)
