@@ -106,7 +106,11 @@ class WorkQueue:
         while (first := self._first()) is not None and first.job.is_dead(now):
             dead.append(first)
             self._remove(first)
-        return [(entry.job, len(entry.units)) for entry in dead]
+        dropped = [(entry.job, len(entry.units)) for entry in dead]
+        for entry in dead:
+            # The heap may keep the entry for a while, and its units what they were to work on.
+            entry.units.clear()
+        return dropped
 
     def hold_until(self, now: float) -> float:
         """Until when a lane should wait for more units to join the next one, on the same clock; `now` or less: not."""
