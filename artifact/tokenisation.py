@@ -160,7 +160,8 @@ def _words_stand_alone(tokenizer: Tokenizer) -> bool:
         isinstance(tokenizer.model, models.WordPiece)
         and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
         and isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
-        and not any(" " in token.content for token in tokenizer.get_added_tokens_decoder().values())
+        # The normaliser makes a space of any white space, in added tokens as in texts.
+        and not any(map(str.isspace, "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())))
     )
 
 

@@ -42,9 +42,9 @@ class AdaptiveLimit:
         """Seconds of work for each lane that the backlog may hold."""
         return self._limit_s
 
-    def observe(self, taken_s: float, predicted_s: float) -> None:
-        """Learns from a request that was scored."""
-        if predicted_s <= 0:
+    def observe(self, taken_s: float, predicted_s: float, *, finished: bool = True) -> None:
+        """Learns from a request that was scored, or was given up after so many seconds and would have taken longer."""
+        if predicted_s <= 0 or not (finished or taken_s > TOLERANCE * predicted_s):
             return
         with self._lock:
             # One stall of a whole second is one bad request, not a thousand.

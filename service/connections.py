@@ -111,7 +111,7 @@ class Connections:
         metrics.watch("connections", "Open connections.", lambda: len(self._open))
 
     def opened(self, connection: Connection) -> None:
-        """A connection was accepted. Whether it may stay is known once it has sent a head: see `may_stay`."""
+        """A connection was accepted. Whether it may stay is known once it has sent a head: see `is_above`."""
         self._open.add(connection)
         self.heads.add(connection)
         if len(self._open) > self._max_connections:

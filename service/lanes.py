@@ -163,11 +163,13 @@ class Lanes:
                     job.end(DeadlineExceededError("the deadline passed"))
                     self._metrics.dropped_units.labels(_drop_reason(job)).inc(units)
                 hold_s = self._queue.hold_until(now) - now
-                if hold_s > 0 and wait:
+                # What comes of other work may be what the first waits for.
+                held = hold_s > 0 and wait
+                unit = self._queue.pop_unheld(now) if held else self._queue.pop()
+                if held and unit is None:
                     waited = True
                     self._changed.wait(hold_s)
                     continue
-                unit = self._queue.pop()
                 if unit is not None:
                     return self._queue.pop_joining(unit), waited
                 if not wait:

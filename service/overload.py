@@ -7,6 +7,7 @@ from .adaptive_limit import AdaptiveLimit
 from .admission import BoundedBacklog, Every, PredictedTime, RetryAfter
 from .answer_lag import AnswerLag
 from .backlog import Backlog
+from .errors import DeadlineExceededError
 from .job import Job
 from .metrics import Metrics
 from .pace import Pace
@@ -55,7 +56,12 @@ class Overload:
         self.backlog = Backlog(Every(rules), self._left)
 
     def _left(self, job: Job, now: float) -> None:
-        if job.error is None and job.predicted_s and not job.partial:
-            taken_s = now - job.times.submitted
+        if not job.predicted_s or job.partial:
+            return
+        taken_s = now - job.times.submitted
+        if job.error is None:
             self._metrics.prediction_ratio.observe(taken_s / job.predicted_s)
             self.limit.observe(taken_s, job.predicted_s)
+        elif isinstance(job.error, DeadlineExceededError):
+            # Without these, the limit would stay up where nothing is done in time any more.
+            self.limit.observe(taken_s, job.predicted_s, finished=False)

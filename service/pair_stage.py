@@ -12,7 +12,7 @@ from .engine import Engine, ProductState, QueryState
 from .job import Job
 from .metrics import Metrics
 from .planner import MicroBatch
-from .work_queue import Unit
+from .work_queue import Joint, Unit
 
 LEAVE = 2.0
 """A micro-batch waits for others no longer than until so many times its duration are left before its deadline."""
@@ -73,25 +73,11 @@ class PairStage:
             # Joined by others, it may take as long as a full micro-batch.
             latest = job.deadline - LEAVE * self._cost.micro_batch_s
             hold_until = min(self._clock() + self._wait_s, latest)
-        return PairUnit(job, self._run, cost_s, rank, self._joins, hold_until, self._full, stage=self, work=work)
+        return PairUnit(job, self._run, cost_s, rank, self._joint, hold_until, stage=self, work=work)
 
-    def _full(self, taken: Sequence[Unit]) -> bool:
-        """Whether the micro-batch is full, but for what no pair of usual length fits into."""
-        units = _pair_units(taken)
-        longest = max(unit.work.batch.longest for unit in units)
-        return (1 + sum(len(unit.work.pairs) for unit in units)) * longest > self._budget_tokens
-
-    def _joins(self, taken: Sequence[Unit], other: Unit) -> bool:
-        """Whether one more unit runs sooner with those taken than after them."""
-        if not isinstance(other, PairUnit) or other.stage is not self:
-            return False
-        units = [*_pair_units(taken), other]
-        pairs = sum(len(unit.work.pairs) for unit in units)
-        longest = max(unit.work.batch.longest for unit in units)
-        if pairs * longest > self._budget_tokens:
-            return False
-        apart_s = sum(self._cost.pairs_s(len(unit.work.pairs), unit.work.batch.longest) for unit in units)
-        return self._cost.pairs_s(pairs, longest) < apart_s
+    def _joint(self, unit: Unit) -> Joint:
+        (first,) = _pair_units([unit])
+        return PairJoint(first, self._cost, self._budget_tokens)
 
     def _run(self, taken: Sequence[Unit]) -> None:
         units = _pair_units(taken)
@@ -123,6 +109,43 @@ class PairUnit(Unit):
 
     stage: PairStage
     work: PairWork
+
+
+class PairJoint:
+    """Micro-batches that run sooner together than one after another.
+
+    Args:
+        first: of them.
+        cost: asked for predictions.
+        budget_tokens: most padded tokens of all together.
+    """
+
+    def __init__(self, first: PairUnit, cost: CostModel, budget_tokens: int) -> None:
+        self._stage = first.stage
+        self._cost = cost
+        self._budget_tokens = budget_tokens
+        self._pairs = len(first.work.pairs)
+        self._longest = first.work.batch.longest
+        self._apart_s = cost.pairs_s(self._pairs, self._longest)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further pair fits that is as long as the longest."""
+        return (1 + self._pairs) * self._longest > self._budget_tokens
+
+    def add(self, other: Unit) -> bool:
+        """See Joint."""
+        if not isinstance(other, PairUnit) or other.stage is not self._stage:
+            return False
+        pairs = self._pairs + len(other.work.pairs)
+        longest = max(self._longest, other.work.batch.longest)
+        if pairs * longest > self._budget_tokens:
+            return False
+        apart_s = self._apart_s + self._cost.pairs_s(len(other.work.pairs), other.work.batch.longest)
+        if self._cost.pairs_s(pairs, longest) >= apart_s:
+            return False
+        self._pairs, self._longest, self._apart_s = pairs, longest, apart_s
+        return True
 
 
 def _pair_units(units: Sequence[Unit]) -> list[PairUnit]:

@@ -69,7 +69,10 @@ class BoundedParsing(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head has ended. Where it offers another protocol, the parser would skip the body."""
         self._progressed = True
-        self._declined = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self.parser.get_method() == b"CONNECT":
+            # What comes behind it is not HTTP, and no header taken away would make it an offer to decline.
+            self.fail(MalformedBodyError("expected a request, not CONNECT: this is no proxy"))
+        self._declined = self.parser.should_upgrade()
         if not self._declined:
             self.head_ended()
             self.in_head = False

@@ -77,6 +77,8 @@ class Scorer:
         self._metrics = metrics
         self._cost = cost
         self._cache = cache
+        # Where lanes do both, and micro-batches wait for no others.
+        self._goes_on = not workers.apart and not batch_wait_s
         self._pairs = PairStage(
             engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics, wait_s=batch_wait_s
         )
@@ -176,7 +178,7 @@ class Scorer:
             for batch in batches
         ]
         job.replan(len(products) * work.guessed_pair_s, sum(unit.cost_s for unit in units))
-        if len(units) == 1 and not self._workers.apart:
+        if len(units) == 1 and self._goes_on:
             # The lane goes on with it: a small request does not queue twice.
             return units[0]
         self._workers.pairs.add(units)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tokenizers import AddedToken, Tokenizer
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
 from artifact.tokenisation import HEAD_CHARS_PER_TOKEN
@@ -162,6 +163,18 @@ def test_tokenising_the_head_of_a_text_alone_gives_the_tokens_that_the_whole_tex
     assert [ids[:n] for ids, n in zip(heads, limits, strict=True)] == [
         ids[:n] for ids, n in zip(whole, limits, strict=True)
     ]
+
+
+@pytest.mark.parametrize("space", [" ", "\u00a0", "\t"])
+def test_an_added_token_of_two_words_is_found_where_a_head_would_end_between_them(
+    tokenizer_path, template, tmp_path, space
+):
+    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    tokenizer.add_tokens([AddedToken(f"usb{space}lamp", normalized=True)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = PairTokenizer(tmp_path / "tokenizer.json", template)
+    text = "usb lamp"
+    assert tokenizer._encode_heads([text], [1]) == tokenizer._encode([text])
 
 
 def test_only_the_head_of_a_long_text_is_tokenised(tokenizer, monkeypatch):

@@ -1,8 +1,14 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.adaptive_limit import TOLERANCE, AdaptiveLimit
+from service.errors import ClientGoneError, DeadlineExceededError
+from service.job import Job
+from service.metrics import Metrics
+from service.overload import LEAST_LIMIT_S, Overload
 
 
 def after(limit, ratio, requests):
@@ -44,3 +50,36 @@ def test_it_stays_within_its_bounds(requests, most_s):
     for taken_s, predicted_s in requests:
         limit.observe(taken_s, predicted_s)
         assert min(0.05, most_s) <= limit.limit_s <= most_s
+
+
+@pytest.mark.parametrize(
+    ("error", "taken_s", "limit_s"),
+    [
+        (DeadlineExceededError("late"), 1.0, LEAST_LIMIT_S),
+        # It was predicted to take 55 ms: whether it would have been within the tolerance is not known.
+        (DeadlineExceededError("late"), 0.1, 1.0),
+        (ClientGoneError("left"), 1.0, 1.0),
+    ],
+)
+def test_requests_that_miss_a_distant_deadline_bring_the_limit_down(error, taken_s, limit_s):
+    overload = Overload(
+        lanes=lambda: 1,
+        micro_batch_s=lambda: 0.005,
+        max_backlog_s=1.0,
+        metrics=Metrics(),
+        random_source=random.Random(0),
+    )
+    for _ in range(100):
+        job = Job(
+            "q",
+            [{}],
+            deadline=taken_s,
+            partial=False,
+            request_id="r",
+            submitted=0.0,
+            on_finish=lambda: overload.backlog.leave(job, taken_s),  # noqa: B023
+        )
+        job.expect(0.05)
+        overload.backlog.enter(job, 0.0)
+        job.end(error)
+    assert overload.limit.limit_s == pytest.approx(limit_s)

@@ -6,7 +6,7 @@ import pytest
 from service.cost import CostModel
 from service.job import Job
 from service.metrics import Metrics
-from service.pair_stage import LEAVE, PairStage, PairWork
+from service.pair_stage import LEAVE, PairJoint, PairStage, PairWork
 from service.planner import MicroBatch
 
 from .serving import FakeEngine
@@ -50,6 +50,10 @@ class Stage:
         return self.stage.unit(job_of(deadline), PairWork([("q", title) for title in titles], batch, keep))
 
 
+def joint_of(unit):
+    return unit.joint(unit)
+
+
 def test_units_that_run_together_are_one_run_of_the_engine_and_each_gets_its_own_logits():
     stage = Stage()
     units = [stage.unit("1", "2"), stage.unit("3"), stage.unit("4", "5", "6")]
@@ -63,22 +67,21 @@ def test_units_that_run_together_are_one_run_of_the_engine_and_each_gets_its_own
 
 def test_small_units_of_like_length_run_together_up_to_the_budget():
     stage = Stage(budget_tokens=64)
-    taken = [stage.unit("1")]
-    assert taken[0].joins(taken, stage.unit("2"))
-    assert taken[0].joins(taken, stage.unit("2", "3", "4"))
-    assert not taken[0].joins(taken, stage.unit("2", "3", "4", "5"))
+    joint = joint_of(stage.unit("1"))
+    assert not joint.add(stage.unit("2", "3", "4", "5"))
+    assert joint.add(stage.unit("2"))
+    assert not joint.add(stage.unit("3", "4", "5"))
+    assert joint.add(stage.unit("3", "4"))
 
 
 def test_a_short_pair_does_not_run_with_one_so_long_that_padding_costs_more_than_a_run():
     stage = Stage()
-    taken = [stage.unit("1", "2", "3", longest=16)]
-    assert not taken[0].joins(taken, stage.unit("4", longest=64))
+    assert not joint_of(stage.unit("1", "2", "3", longest=16)).add(stage.unit("4", longest=64))
 
 
 def test_units_of_different_models_never_run_together():
     one, other = Stage(), Stage()
-    taken = [one.unit("1")]
-    assert not taken[0].joins(taken, other.unit("2"))
+    assert not joint_of(one.unit("1")).add(other.unit("2"))
 
 
 @pytest.mark.parametrize(("deadline", "latest"), [(100.0, 10.005), (10.012, None)])
@@ -95,6 +98,24 @@ def test_without_a_wait_nothing_is_held():
 
 def test_a_micro_batch_is_full_when_no_further_pair_fits():
     stage = Stage(wait_s=0.005, budget_tokens=64)
-    unit = stage.unit("1", "2", "3")
-    assert not unit.full([unit])
-    assert unit.full([unit, stage.unit("4")])
+    joint = joint_of(stage.unit("1", "2", "3"))
+    assert not joint.full
+    assert joint.add(stage.unit("4"))
+    assert joint.full
+
+
+class CountingCost(CostModel):
+    asked = 0
+
+    def pairs_s(self, pairs, longest):
+        self.asked += 1
+        return super().pairs_s(pairs, longest)
+
+
+def test_what_joining_a_unit_costs_does_not_grow_with_those_that_have_joined():
+    stage = Stage(budget_tokens=16_384)
+    units = [stage.unit(str(i)) for i in range(500)]
+    cost = CountingCost((), 16_384)
+    joint = PairJoint(units[0], cost, 16_384)
+    assert all(joint.add(unit) for unit in units[1:])
+    assert cost.asked < 3 * len(units)

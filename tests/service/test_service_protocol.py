@@ -99,7 +99,13 @@ def test_an_offer_to_upgrade_is_declined_and_its_body_is_read(service, offered, 
 def test_an_offer_to_upgrade_without_a_body_is_answered_as_if_it_were_none(service):
     head = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
     assert answer_to(service, head).startswith(b"HTTP/1.1 200 ")
-    assert answer_to(service, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("target", [b"x:1", b"/", b"/health/live"])
+def test_connect_is_answered_once_and_ends_the_connection(service, target):
+    answer = answer_to(service, b"CONNECT %b HTTP/1.1\r\nhost: x\r\n\r\n" % target)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(

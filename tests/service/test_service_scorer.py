@@ -29,7 +29,7 @@ class Clock:
 class Bench:
     """A scorer over real lanes."""
 
-    def __init__(self, engine, lanes=1, room_s=1000.0, start=True, preparing=0):
+    def __init__(self, engine, lanes=1, room_s=1000.0, start=True, preparing=0, batch_wait_s=0.0):
         self.clock = Clock()
         self.metrics = Metrics()
         self.lanes = Workers.make(lanes, preparing, self.clock, self.metrics, lambda *_: None)
@@ -43,6 +43,7 @@ class Bench:
             clock=self.clock,
             metrics=self.metrics,
             cost=CostModel(),
+            batch_wait_s=batch_wait_s,
         )
         if start:
             self.lanes.start()
@@ -241,6 +242,35 @@ def test_small_requests_that_waited_together_run_together_and_each_gets_its_own_
     assert [job.results()[0].tolist() for job, _ in later] == [[float(i)] for i in range(1, 6)]
     assert engine.runs == [1, 5]
     assert first.error is None
+
+
+@pytest.mark.parametrize(("batch_wait_s", "runs"), [(0.0, [1, 1]), (0.005, [2])])
+def test_a_request_of_one_micro_batch_waits_for_others_where_a_setting_says_so(bench, batch_wait_s, runs):
+    engine = GatedEngine()
+    engine.open()
+    made = bench(engine, start=False, batch_wait_s=batch_wait_s)
+    jobs = [made.submit(str(i))[0] for i in range(2)]
+    while made.lanes.pairs.run_next():
+        pass
+    assert engine.runs == runs
+    assert [job.results()[0].tolist() for job in jobs] == [[0.0], [1.0]]
+
+
+class PreparingEngine(FakeEngine):
+    def __init__(self):
+        self.prepared = threading.Semaphore(0)
+
+    def prepare_products(self, products):
+        self.prepared.release()
+        return super().prepare_products(products)
+
+
+def test_a_lane_does_other_work_while_a_micro_batch_waits_for_others(bench):
+    engine = PreparingEngine()
+    made = bench(engine, batch_wait_s=1000.0)
+    for deadline in (200.0, 201.0):
+        made.submit("1", deadline=deadline)
+        assert engine.prepared.acquire(timeout=60)
 
 
 def test_what_fails_in_a_joint_micro_batch_fails_alone(bench):

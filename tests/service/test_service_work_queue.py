@@ -1,6 +1,7 @@
 """The order of work."""
 
 import math
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,21 @@ def make_job(name, due=100.0, *, deadline=1000.0, background=False):
 
 def units_of(job, count, **options):
     return [Unit(job, lambda _: None, **options) for _ in range(count)]
+
+
+class JointOfThree:
+    def __init__(self, first):
+        self.units = [first]
+
+    @property
+    def full(self):
+        return len(self.units) == 3
+
+    def add(self, other):
+        if self.full or other.joint is None:
+            return False
+        self.units.append(other)
+        return True
 
 
 def order_of(queue):
@@ -79,24 +95,69 @@ def test_work_whose_caller_left_or_whose_deadline_passed_is_dropped_before_it_ru
     assert order_of(queue) == ["here"]
 
 
+def test_work_that_dies_behind_others_never_joins_them_and_is_dropped_before_its_turn_comes():
+    queue = WorkQueue()
+    dead, first = make_job("dead", 900.0), make_job("first", 1.0)
+    queue.add(units_of(first, 2, joint=JointOfThree) + units_of(dead, 2, joint=JointOfThree))
+    queue.add(units_of(make_job("second", 2.0), 10))
+    dead.end(ClientGoneError("left"))
+    assert [unit.job for unit in queue.pop_joining(queue.pop())] == [first, first]
+    dropped = [queue.drop_dead(0.0) for _ in range(3)]
+    assert [each for found in dropped for each in found] == [(dead, 2)]
+    assert len(queue) == 10
+
+
+class CountingJob(Job):
+    looks = 0
+
+    def is_dead(self, now):
+        CountingJob.looks += 1
+        return super().is_dead(now)
+
+
+def test_what_taking_a_unit_costs_does_not_grow_with_the_jobs_that_wait():
+    queue, jobs = WorkQueue(), 500
+    for i in range(jobs):
+        job = CountingJob(
+            str(i), [{}], deadline=1e9, partial=False, request_id="r", submitted=0.0, on_finish=lambda: None
+        )
+        job.due = float(i)
+        queue.add(units_of(job, 1))
+    CountingJob.looks = 0
+    for _ in range(jobs):
+        queue.drop_dead(0.0)
+        queue.pop()
+    assert CountingJob.looks < 5 * jobs
+
+
+def test_a_queue_that_is_empty_keeps_no_job():
+    queue = WorkQueue()
+    jobs = [make_job(str(i), float(i)) for i in range(3)]
+    for job in jobs:
+        queue.add(units_of(job, 1, joint=JointOfThree))
+    assert len(queue.pop_joining(queue.pop())) == 3
+    kept = [weakref.ref(job) for job in jobs]
+    del jobs, job
+    assert [each() for each in kept] == [None, None, None]
+
+
 def test_units_join_the_one_that_was_taken_as_long_as_it_lets_them():
     queue = WorkQueue()
 
-    def joins(taken, other):
-        return len(taken) < 3 and other.joins is not None
-
     alone = units_of(make_job("alone", 2.0), 1)
-    queue.add(units_of(make_job("c", 4.0), 2, joins=joins) + units_of(make_job("b", 3.0), 1, joins=joins) + alone)
-    queue.add(units_of(make_job("a", 1.0), 1, joins=joins))
+    queue.add(
+        units_of(make_job("c", 4.0), 2, joint=JointOfThree)
+        + units_of(make_job("b", 3.0), 1, joint=JointOfThree)
+        + alone
+    )
+    queue.add(units_of(make_job("a", 1.0), 1, joint=JointOfThree))
     assert [unit.job.query for unit in queue.pop_joining(queue.pop())] == ["a", "b", "c"]
     assert queue.pop_joining(queue.pop()) == alone
     assert order_of(queue) == ["c"]
 
 
-def joining(name, due, hold_until, full_at=3):
-    return units_of(
-        make_job(name, due), 1, joins=lambda *_: True, hold_until=hold_until, full=lambda taken: len(taken) >= full_at
-    )
+def joining(name, due, hold_until):
+    return units_of(make_job(name, due), 1, joint=JointOfThree, hold_until=hold_until)
 
 
 def test_a_lane_waits_for_more_to_join_no_longer_than_the_most_pressing_of_them_may():
