@@ -118,9 +118,10 @@ class Job:
             if self.ended:
                 return
             positions = list(indices)
+            # Again, where a joint micro-batch failed after some of it had been recorded.
+            self.unscored -= len(positions) - int(np.count_nonzero(self._scored[positions]))
             self._logits[positions] = logits
             self._scored[positions] = True
-            self.unscored -= len(positions)
             if self.unscored:
                 return
             self.ended = True

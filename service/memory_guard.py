@@ -57,7 +57,10 @@ class MemoryGuard:
     async def watch(self) -> None:
         """Checks every second, until it is cancelled."""
         while True:
-            self.check()
+            try:
+                self.check()
+            except OSError:
+                log.exception("cannot read how much memory the process takes")
             await asyncio.sleep(CHECK_EVERY_S)
 
     def _over(self) -> bool:

@@ -3,6 +3,7 @@
 import random
 import threading
 
+import numpy as np
 import pytest
 
 from service.admission import BoundedBacklog, RetryAfter
@@ -143,6 +144,17 @@ def test_a_result_that_comes_after_the_end_changes_nothing(bench):
     made.lanes.stop()
     assert not job.results()[1].any()
     assert isinstance(job.error, DeadlineExceededError)
+
+
+def test_a_product_recorded_again_counts_once(bench):
+    made = bench(FakeEngine(), start=False)
+    job, ended = made.submit("1", "2")
+    job.record([0], np.array([1.0], dtype=np.float32))
+    job.record([0], np.array([1.0], dtype=np.float32))
+    assert job.unscored == 1
+    assert not ended.is_set()
+    job.record([0, 1], np.array([1.0, 2.0], dtype=np.float32))
+    assert ended.is_set()
 
 
 def test_a_full_queue_refuses_and_recovers(bench):
