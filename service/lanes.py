@@ -25,7 +25,7 @@ class Lanes:
         drained: told, by any lane, of the lane-seconds that its work was predicted to take, and that it took from when
             the lane could take it.
         name: of the threads.
-        begin: called in each thread before its first unit.
+        begin: called in each thread before its first unit, with the thread's number.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Lanes:
         metrics: Metrics,
         drained: Callable[[float, float], None],
         name: str = "lane",
-        begin: Callable[[], None] = lambda: None,
+        begin: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -106,7 +106,7 @@ class Lanes:
         return bool(units)
 
     def _work(self, lane: int) -> None:
-        self._begin()
+        self._begin(lane)
         free_at = self._clock()
         while True:
             units, waited = self._take(wait=True)

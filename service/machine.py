@@ -54,6 +54,14 @@ def let_others_first() -> None:
             os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
 
 
+def stay_on_core(number: int) -> None:
+    """Keeps the calling thread on one of the cores that the process may use, counted round and round (Linux)."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        with suppress(OSError):
+            os.sched_setaffinity(threading.get_native_id(), {cores[number % len(cores)]})
+
+
 def process_age_s(proc: Path = PROC) -> float | None:
     """Seconds since the kernel started this process; None where it does not say."""
     try:

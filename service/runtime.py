@@ -13,7 +13,7 @@ from typing import Any
 from artifact import ArtifactError
 
 from .errors import DrainingError, NotReadyError, ServiceError
-from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s
+from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s, stay_on_core
 from .metrics import Metrics
 from .model import Model, load_model
 from .onnx_engine import EngineError
@@ -78,7 +78,7 @@ class Runtime:
             clock,
             metrics,
             lambda predicted_s, taken_s: self.overload.pace.observe(predicted_s, taken_s),
-            begin=let_others_first if self._low_priority() else lambda: None,
+            begin=self._begin_lane,
         )
         self.overload = Overload(
             lanes=lambda: max(1, self.lanes.pairs.alive()),
@@ -269,9 +269,13 @@ class Runtime:
         self._failure = reason
         self._on_failure()
 
-    def _low_priority(self) -> bool:
+    def _begin_lane(self, lane: int) -> None:
+        """Called in each lane's thread."""
         wanted = self.settings.lane_priority
-        return wanted == "low" or (wanted == "auto" and alone_in_cgroup())
+        if wanted == "low" or (wanted == "auto" and alone_in_cgroup()):
+            let_others_first()
+        if self.settings.pin_lanes:
+            stay_on_core(lane)
 
     def _micro_batch_s(self) -> float:
         """Of the slowest model."""

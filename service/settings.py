@@ -70,6 +70,9 @@ class Settings(BaseSettings):
         description="low has the lanes give way to the thread that answers, and to other processes of their cgroup; "
         "auto is low where there is no other, as in a container",
     )
+    pin_lanes: bool = Field(
+        default=False, description="keep each lane on one core; where other processes use the cores, it waits for them"
+    )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,

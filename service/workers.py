@@ -28,7 +28,7 @@ class Workers:
         clock: Callable[[], float],
         metrics: Metrics,
         drained: Callable[[float, float], None],
-        begin: Callable[[], None] = lambda: None,
+        begin: Callable[[int], None] = lambda _: None,
     ) -> "Workers":
         """So many lanes for each; none for preparing means that the same lanes do both. The rest is as of Lanes."""
         pairs = Lanes(pair_lanes, clock, metrics, drained, begin=begin)

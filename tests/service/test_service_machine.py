@@ -3,7 +3,14 @@ import threading
 
 import pytest
 
-from service.machine import alone_in_cgroup, available_cores, let_others_first, memory_limit_bytes, process_age_s
+from service.machine import (
+    alone_in_cgroup,
+    available_cores,
+    let_others_first,
+    memory_limit_bytes,
+    process_age_s,
+    stay_on_core,
+)
 
 
 @pytest.fixture
@@ -102,6 +109,22 @@ def test_a_process_is_alone_where_its_own_cgroup_lists_no_other(given, tmp_path,
 
 def test_without_cgroups_nobody_is_known_to_be_alone(tmp_path):
     assert not alone_in_cgroup(tmp_path, tmp_path)
+
+
+def test_a_thread_stays_on_the_core_of_its_number_and_others_stay_free():
+    free = os.sched_getaffinity(0)
+    found = []
+
+    def work(number):
+        stay_on_core(number)
+        found.append(os.sched_getaffinity(threading.get_native_id()))
+
+    for number in range(len(free) + 1):
+        thread = threading.Thread(target=work, args=(number,))
+        thread.start()
+        thread.join()
+    assert found == [{core} for core in [*sorted(free), min(free)]]
+    assert os.sched_getaffinity(threading.get_native_id()) == free
 
 
 def test_a_thread_that_lets_others_first_is_scheduled_so_and_no_other_is():
