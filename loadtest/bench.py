@@ -24,8 +24,6 @@ from .protocols import ProductText, Speaks, read_model, text_of_template
 from .servers import Server, Usage, free_port
 from .traffic import ScoreRequest
 
-_SETTLE_S = 0.3
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -41,6 +39,8 @@ class Plan:
     ports: tuple[int, int] | None = None
     in_flight: Sequence[int] = (1, 4)
     """Numbers of requests in flight, each measured in every round."""
+    settle_s: float = 0.3
+    """Pause before a turn, in which the turn before it comes to rest."""
 
     @property
     def needed(self) -> int:
@@ -226,7 +226,7 @@ def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number
     chosen = [requests[index] for index in plan.requests_of(number, level)]
     bodies = [lane.speaks.encode(request) for request in chosen]
     in_flight = plan.in_flight[level]
-    time.sleep(_SETTLE_S)
+    time.sleep(plan.settle_s)
     before = lane.server.usage()
     asked = ask_all(lane.connections[:in_flight], lane.speaks.path, bodies)
     lane.entry.usage = lane.server.usage()

@@ -61,6 +61,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     much.add_argument("--products", type=int, default=64, help="of synthetic traffic (default %(default)s)")
     much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, no pair twice; synthetic without")
     much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
+    much.add_argument("--settle-s", type=float, default=0.3, help="pause before each turn (default %(default)s)")
     much.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
     much.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
     much.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
@@ -96,6 +97,7 @@ def bench(
         print_progress(f"going on without the peer: {peer}")
     _check_names(contestants)
     plan = Plan(
+        settle_s=parsed.settle_s,
         rounds=parsed.rounds,
         requests=parsed.requests,
         warmup=parsed.warmup,
@@ -135,6 +137,8 @@ def _check(parsed: argparse.Namespace) -> None:
     for name in ("rounds", "requests", "products", "peer_batch_size", "ready_timeout", "request_timeout"):
         if not 0 < getattr(parsed, name) <= 100_000:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
+    if not 0 <= parsed.settle_s <= 60:
+        raise LoadtestError(f"--settle-s: expected 0 to 60, found {parsed.settle_s}")
     if not 0 <= parsed.warmup <= 100_000:
         raise LoadtestError(f"--warmup: expected 0 to 100000, found {parsed.warmup}")
     for path in (parsed.out, parsed.json):

@@ -24,9 +24,24 @@ from loadtest.traffic import load_traffic, make_request
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PLAN = Plan(
-    rounds=3, requests=4, warmup=2, ready_timeout_s=60, request_timeout_s=60, ports=(18200, 18299), in_flight=(1, 3)
+    rounds=3,
+    requests=4,
+    warmup=2,
+    ready_timeout_s=60,
+    request_timeout_s=60,
+    ports=(18200, 18299),
+    in_flight=(1, 3),
+    settle_s=0.0,
 )
-QUICK = ("--rounds=2", "--requests=3", "--warmup=1", "--products=4", "--first-port=18200", "--in-flight=1,2")
+QUICK = (
+    "--rounds=2",
+    "--requests=3",
+    "--warmup=1",
+    "--products=4",
+    "--first-port=18200",
+    "--in-flight=1,2",
+    "--settle-s=0",
+)
 
 
 def fake(name, *flags, peer=False, environment=None):
