@@ -74,7 +74,7 @@ def test_contestants_are_measured_round_by_round_at_each_number_in_flight(bench)
     assert [(turn.number, turn.in_flight) for turn in quick.turns] == [(n, level) for n in range(3) for level in (1, 3)]
     assert [len(turn.latencies_ms) for turn in quick.turns + slow.turns] == [4] * 12
     assert all(turn.pairs == 24 for turn in quick.turns)
-    assert all(turn.p50_ms >= 40 for turn in slow.turns)
+    assert all(turn.p50_ms > 35 for turn in slow.turns)
     assert all(turn.client_cpu_s > 0 for turn in quick.turns)
     assert quick.usage.rss_bytes > 1e6
     assert quick.usage.cpu_s > 0

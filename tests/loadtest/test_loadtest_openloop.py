@@ -114,7 +114,7 @@ def test_an_answer_that_never_comes_is_a_failure(serve):
     server = serve(lambda *_: reply() if server.closed_early.wait(HELD_S) else None)
     (sample,) = play(plan(server, at_once(1), timeout_s=0.2)).samples
     assert (sample.outcome, sample.reason) == (Outcome.FAILED, "no answer within 0.2 s")
-    assert sample.answer_ms >= 200
+    assert sample.answer_ms > 190
 
 
 def test_connections_are_bounded_and_what_finds_none_is_not_sent(serve):
