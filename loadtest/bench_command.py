@@ -10,9 +10,10 @@ from pathlib import Path
 
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
-from .contestants import PEER_BATCH_SIZE, Contestant, by_command, infinity, named, plain, shelfscore
+from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain
 from .distinct import distinct_requests
 from .errors import Exit, LoadtestError
+from .hosting import add_server_options, ports_of
 from .protocols import ProductText
 from .report import write_json
 from .traffic import PRODUCT_FIELDS, load_traffic
@@ -62,9 +63,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, no pair twice; synthetic without")
     much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
     much.add_argument("--settle-s", type=float, default=0.3, help="pause before each turn (default %(default)s)")
-    much.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
-    much.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
-    much.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
+    add_server_options(much)
     out = parser.add_argument_group("what comes out")
     out.add_argument("--min-ratio", type=float, metavar="X", help="fail if the first has less times the peer's pairs/s")
     out.add_argument("--max-p99-ratio", type=float, metavar="X", help="fail if the first's p99 is more of the peer's")
@@ -84,10 +83,7 @@ def bench(
         LoadtestError: nothing could be measured.
     """
     _check(parsed)
-    contestants = [shelfscore(*_named_folder(text), environment) for text in parsed.artifact]
-    contestants += [by_command(*named(text, "COMMAND"), environment) for text in parsed.commands]
-    if not contestants:
-        raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
+    contestants = ours(parsed.artifact, parsed.commands, environment)
     if parsed.plain:
         contestants.append(plain(parsed.plain, environment))
     peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)
@@ -103,7 +99,7 @@ def bench(
         warmup=parsed.warmup,
         ready_timeout_s=parsed.ready_timeout,
         request_timeout_s=parsed.request_timeout,
-        ports=(parsed.first_port, parsed.first_port + 99) if parsed.first_port else None,
+        ports=ports_of(parsed),
         in_flight=_in_flight(parsed.in_flight),
     )
     spare = _SYNTHETIC_SPARE * plan.needed
@@ -157,11 +153,6 @@ def _check_names(contestants: list[Contestant]) -> None:
     names = [contestant.name for contestant in contestants]
     if len(set(names)) < len(names):
         raise LoadtestError(f"expected a name of its own for each contestant, found {', '.join(names)}")
-
-
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, folder = named(text, "FOLDER")
-    return name, Path(folder)
 
 
 def _text(parsed: argparse.Namespace) -> ProductText | None:

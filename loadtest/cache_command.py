@@ -12,7 +12,7 @@ from .bench_report import machine, spread
 from .cache import CACHES, Entry, Turn, measure_caches
 from .contestants import Contestant, by_command, named, shelfscore
 from .errors import Exit, LoadtestError
-from .hosting import hosted
+from .hosting import add_server_options, hosted, ports_of
 from .protocols import ScoreProtocol
 from .report import write_json
 from .traffic import load_traffic
@@ -42,9 +42,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of ranks, draws and churn (default %(default)s)")
     parser.add_argument("--score-cache-bytes", type=int, default=32 * _MIB, help="default %(default)s")
     parser.add_argument("--token-cache-bytes", type=int, default=32 * _MIB, help="default %(default)s")
-    parser.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
-    parser.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
-    parser.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
+    add_server_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything, raw latencies included")
 
 
@@ -78,7 +76,7 @@ def cache(
             ready_path=ScoreProtocol.ready_path,
             ready_timeout_s=parsed.ready_timeout,
             request_timeout_s=parsed.request_timeout,
-            ports=(parsed.first_port, parsed.first_port + 99) if parsed.first_port else None,
+            ports=ports_of(parsed),
             log_dir=Path(log_dir),
         ) as servers,
     ):

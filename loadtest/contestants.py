@@ -120,6 +120,20 @@ def plain(model: Path, environment: Mapping[str, str]) -> Contestant:
     )
 
 
+def ours(artifacts: Sequence[str], commands: Sequence[str], environment: Mapping[str, str]) -> list[Contestant]:
+    """Servers of our contract, from texts NAME=FOLDER and NAME=COMMAND of a command line.
+
+    Raises:
+        LoadtestError: a text is neither, or there is none.
+    """
+    folders = [named(text, "FOLDER") for text in artifacts]
+    contestants = [shelfscore(name, Path(folder), environment) for name, folder in folders]
+    contestants += [by_command(*named(text, "COMMAND"), environment) for text in commands]
+    if not contestants:
+        raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
+    return contestants
+
+
 def infinity(
     python: Path | None, model: Path | None, environment: Mapping[str, str], batch_size: int = PEER_BATCH_SIZE
 ) -> Contestant | str:

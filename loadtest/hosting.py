@@ -1,5 +1,6 @@
 """Servers for the length of a measurement: started, awaited, one connection each, and stopped whatever happens."""
 
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,3 +77,17 @@ def hosted(
 def _last_words(server: Server) -> str:
     lines = server.last_lines(3)
     return f"; its last lines: {' / '.join(lines)}" if lines else ""
+
+
+def add_server_options(container: argparse._ActionsContainer) -> None:
+    """Adds what commands that start servers ask of them, to a parser or a group of its options."""
+    container.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
+    container.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
+    container.add_argument(
+        "--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)"
+    )
+
+
+def ports_of(parsed: argparse.Namespace) -> tuple[int, int] | None:
+    """The first and the last port that servers may take; None for any."""
+    return (parsed.first_port, parsed.first_port + 99) if parsed.first_port else None

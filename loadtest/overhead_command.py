@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .bench_report import machine, spread
-from .contestants import by_command, named, shelfscore
+from .contestants import ours
 from .errors import Exit, LoadtestError
-from .hosting import hosted
+from .hosting import add_server_options, hosted, ports_of
 from .measure import percentile
 from .overhead import TEXTS, Entry, Timed, Turn, make_blocks, measure_overhead
 from .protocols import ScoreProtocol
@@ -51,9 +51,7 @@ def add_overhead_options(parser: argparse.ArgumentParser) -> None:
         "--max-share", type=float, default=0.12, help="of the time at 64 products (default %(default)s)"
     )
     parser.add_argument("--max-ms", type=float, default=1.5, help="at 1 product (default %(default)s)")
-    parser.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="default %(default)s")
-    parser.add_argument("--request-timeout", type=float, default=60.0, metavar="S", help="default %(default)s")
-    parser.add_argument("--first-port", type=int, metavar="PORT", help="use this port and the next ones (default: any)")
+    add_server_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything, raw figures included")
 
 
@@ -71,10 +69,7 @@ def overhead(
     for name in ("rounds", "requests"):
         if not 0 < getattr(parsed, name) <= 1000:
             raise LoadtestError(f"--{name}: expected 1 to 1000, found {getattr(parsed, name)}")
-    contestants = [shelfscore(name, Path(folder), environment) for name, folder in _named(parsed.artifact, "FOLDER")]
-    contestants += [by_command(name, line, environment) for name, line in _named(parsed.commands, "COMMAND")]
-    if not contestants:
-        raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
+    contestants = ours(parsed.artifact, parsed.commands, environment)
     spare = _SYNTHETIC_SPARE * (parsed.rounds + 1) * parsed.requests
     traffic = load_traffic(parsed.traffic, requests=spare, products=LARGE, seed=parsed.seed)
     blocks = make_blocks(
@@ -87,7 +82,7 @@ def overhead(
             ready_path=ScoreProtocol.ready_path,
             ready_timeout_s=parsed.ready_timeout,
             request_timeout_s=parsed.request_timeout,
-            ports=(parsed.first_port, parsed.first_port + 99) if parsed.first_port else None,
+            ports=ports_of(parsed),
             log_dir=Path(log_dir),
         ) as servers,
     ):
@@ -230,10 +225,6 @@ def _share(turn: Turn) -> float:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}"
-
-
-def _named(texts: Sequence[str], what: str) -> list[tuple[str, str]]:
-    return [named(text, what) for text in texts]
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:

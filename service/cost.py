@@ -110,20 +110,18 @@ class StageCost:
     Args:
         priors: one line per class.
         sizes: two usual sizes of a unit.
-        ratio: what a unit takes on this machine, as a multiple of the priors, until it is measured.
     """
 
-    def __init__(self, priors: Sequence[Line], sizes: tuple[float, float], ratio: float = 1.0) -> None:
+    def __init__(self, priors: Sequence[Line], sizes: tuple[float, float]) -> None:
         self._lock = threading.Lock()
         self._lines = [FittedLine(prior, sizes) for prior in priors]
-        self._first_ratio = ratio
         self._seconds = 0.0
         self._prior_s = 0.0
 
     @property
     def ratio(self) -> float:
-        """How many times what the priors say units take at present."""
-        return self._seconds / self._prior_s if self._prior_s else self._first_ratio
+        """How many times what the priors say units take at present; 1 until one is measured."""
+        return self._seconds / self._prior_s if self._prior_s else 1.0
 
     def predict_s(self, size: float, kind: int = 0) -> float:
         """Lane-seconds of a unit of this size and class."""
