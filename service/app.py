@@ -114,7 +114,7 @@ def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
         return {"status": "ready"}
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    async def metrics() -> Response:
+    def metrics() -> Response:  # in a thread: it takes milliseconds
         return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/models", summary="The loaded models", responses=problems(401))

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -26,6 +27,9 @@ from .settings import Settings
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop waits for a lane that runs Python. The interpreter's default is ten times as long."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -50,6 +54,7 @@ def serve(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     make_room_for_files(settings.max_connections)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings, on_failure=on_failure, on_loaded=settle_memory)
     server = Server(app, settings)
     host, port = listener.getsockname()[:2]

@@ -68,6 +68,12 @@ class GatedEngine(FakeEngine):
     def open(self, micro_batches: int = 10_000) -> None:
         self.gate.release(micro_batches)
 
+    def close(self) -> None:
+        """Again, once nothing is in work."""
+        for each in (self.gate, self.entered):
+            while each.acquire(blocking=False):
+                pass
+
     def wait_until_entered(self) -> None:
         assert self.entered.acquire(timeout=60)
 
@@ -102,10 +108,12 @@ class Running:
         return self.client.post("/score", json=body)
 
     @contextlib.contextmanager
-    def sending(self, path: str, **request: Any) -> Iterator[concurrent.futures.Future[httpx.Response]]:
-        """Posts from a thread of its own, for requests that a test holds up."""
+    def sending(
+        self, path: str, method: str = "POST", **request: Any
+    ) -> Iterator[concurrent.futures.Future[httpx.Response]]:
+        """Sends from a thread of its own, for requests that a test holds up."""
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            yield pool.submit(self.client.post, path, **request)
+            yield pool.submit(self.client.request, method, path, **request)
 
     def raw(self) -> socket.socket:
         """A bare connection."""

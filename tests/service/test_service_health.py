@@ -134,6 +134,23 @@ def test_a_caller_that_leaves_in_the_middle_of_its_body_is_forgotten(serve):
         pass
 
 
+def test_probes_are_answered_while_metrics_are_being_rendered(serve, monkeypatch):
+    service = serve()
+    render, begun, go_on = service.runtime.metrics.render, threading.Event(), threading.Event()
+
+    def slow_render():
+        begun.set()
+        assert go_on.wait(60)
+        return render()
+
+    monkeypatch.setattr(service.runtime.metrics, "render", slow_render)
+    with service.sending("/metrics", method="GET") as scrape:
+        assert begun.wait(60)
+        assert service.client.get("/health/ready").status_code == 200
+        go_on.set()
+        assert scrape.result(60).status_code == 200
+
+
 def test_metrics_are_in_prometheus_text(service):
     service.score("usb cable", "hose")
     answer = service.client.get("/metrics")
