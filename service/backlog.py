@@ -51,6 +51,15 @@ class Backlog:
             self._admission.admit(job, now, [each for _, _, each in self._jobs])
             insort(self._jobs, (job.due, next(self._serial), job))
 
+    def check(self, job: Job, now: float) -> None:
+        """Returns for a job that may enter, and leaves it outside.
+
+        Raises:
+            OverloadedError: it may not enter.
+        """
+        with self._lock:
+            self._admission.admit(job, now, [each for _, _, each in self._jobs])
+
     def leave(self, job: Job, now: float) -> None:
         """It has ended."""
         with self._lock:

@@ -52,6 +52,7 @@ class Job:
     Attributes:
         due: when its turn comes, on the monotonic clock, in seconds; its deadline, unless admission sets it earlier.
         remaining_s: lane-seconds of work left, as predicted.
+        asked_s: lane-seconds that `first_s` was at first.
         first_s: lane-seconds until its caller gets something: all of it, or of a partial answer a first micro-batch.
         promised: whether admission predicted that it would be done in time.
         predicted_s: seconds from its admission to its end, as admission saw it; 0 where nothing was predicted.
@@ -79,6 +80,7 @@ class Job:
         self.due = deadline
         self.remaining_s = 0.0
         self.first_s = 0.0
+        self.asked_s = 0.0
         self.promised = False
         self.predicted_s = 0.0
         self.error: Exception | None = None
@@ -97,7 +99,7 @@ class Job:
         """Sets the lane-seconds of work left; `at_first` those until its caller gets something, if they are fewer."""
         with self._lock:
             self.remaining_s = seconds
-            self.first_s = seconds if at_first is None else min(seconds, at_first)
+            self.asked_s = self.first_s = seconds if at_first is None else min(seconds, at_first)
 
     def spend(self, seconds: float) -> None:
         """Takes a unit of work that was predicted to take so many lane-seconds off what is left."""

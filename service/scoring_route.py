@@ -16,9 +16,11 @@ from artifact import Product
 from .answer import Answer, answer
 from .context import SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
+from .early_refusal import EarlyRefusal
 from .errors import (
     ClientGoneError,
     DeadlineExceededError,
+    OverloadedError,
     ServiceError,
     UnavailableError,
     UnsupportedMediaError,
@@ -45,6 +47,7 @@ class ScoreEndpoint:
         self._runtime = runtime
         self._metrics = runtime.metrics
         self._clock = runtime.clock
+        self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock)
         self._max_timeout_ms = runtime.settings.max_timeout_ms
         self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in ("queue", "tokenize", "inference")}
         self.request_model = score_request_model(runtime.settings.max_products)
@@ -56,6 +59,8 @@ class ScoreEndpoint:
             with self._runtime.request() as models:
                 answered = await self._score(scope, receive, info, models)
         except ServiceError as error:
+            if isinstance(error, OverloadedError):
+                self._early.refused()
             if reason := _shed_reason(error):
                 self._metrics.shed.labels(reason).inc()
             raise
@@ -65,6 +70,7 @@ class ScoreEndpoint:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
         body = await self._read_body(scope, receive, deadline_at(info.arrival, *timeouts_ms))
+        self._early.check(len(body), deadline_at(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         model = models.find(asked.model)
         if asked.timeout_ms is not None:
@@ -74,6 +80,7 @@ class ScoreEndpoint:
         info.log_fields |= {"model": model.name, "version": model.version}
         with model.use():
             job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
+            self._early.admitted(len(body), job)
             answered = self._answer(job, model, info)
         if self._runtime.shadow is not None:
             self._runtime.shadow.offer(job, model)

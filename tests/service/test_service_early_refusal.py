@@ -1,0 +1,160 @@
+"""What is refused before its body is parsed."""
+
+import random
+
+import pytest
+
+from service.backlog import Backlog
+from service.early_refusal import STRICT_FOR_S, WINDOW, EarlyRefusal, LeastCost
+from service.errors import OverloadedError, PredictedLateError
+from service.job import Job
+
+from .serving import GatedEngine, loader_of
+from .simulation import Simulation
+from .test_service_errors import JSON, is_problem
+
+SECONDS = 4
+
+
+def job_of(lane_s, deadline=0.2):
+    job = Job("", (), deadline=deadline, partial=False, request_id="", submitted=0.0, on_finish=lambda: None)
+    job.expect(lane_s)
+    return job
+
+
+class Half:
+    """Admits what takes half a second, or less."""
+
+    def admit(self, job, now, queued):  # noqa: ARG002
+        if job.first_s > 0.5:
+            raise PredictedLateError("too long", retry_after_s=1)
+
+
+class Times:
+    now = 0.0
+
+
+@pytest.fixture
+def early():
+    return EarlyRefusal(Backlog(Half(), lambda *_: None), lambda: Times.now)
+
+
+@pytest.fixture(autouse=True)
+def start():
+    Times.now = 0.0
+
+
+def test_the_cheapest_request_of_the_last_few_hundred_counts():
+    least = LeastCost()
+    assert least.per_byte_s == 0.0
+    least.observe(1.0, 100)
+    least.observe(5.0, 1000)
+    least.observe(3.0, 100)
+    assert least.per_byte_s == 0.005
+    for _ in range(2 * WINDOW):
+        least.observe(2.0, 100)
+    assert least.per_byte_s == 0.02
+
+
+def test_a_body_is_refused_by_its_length_once_another_was_refused(early):
+    early.admitted(100, job_of(0.1))
+    early.check(10_000, 1.0)
+    early.refused()
+    early.check(499, 1.0)
+    with pytest.raises(OverloadedError):
+        early.check(501, 1.0)
+
+
+def test_nothing_is_refused_before_costs_are_known_nor_long_after_a_refusal(early):
+    early.refused()
+    early.check(10_000, 1.0)
+    early.admitted(100, job_of(0.1))
+    Times.now = STRICT_FOR_S + 0.01
+    early.check(10_000, 5.0)
+
+
+def test_while_some_requests_cost_nothing_none_is_refused_early(early):
+    early.admitted(100, job_of(0.1))
+    early.admitted(100, job_of(0.0))
+    early.refused()
+    early.check(10_000, 1.0)
+
+
+def test_what_has_no_time_left_is_told_so_by_its_deadline(early):
+    early.admitted(100, job_of(0.1))
+    early.refused()
+    Times.now = 0.5
+    early.check(10_000, 0.4)
+
+
+def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve):
+    engine = GatedEngine()
+    service = serve(load=loader_of(engine), lanes=1, max_backlog_ms=1)
+    body = {"query": "usb", "products": [{"title": "1"}] * 100}
+    engine.open()
+    assert service.client.post("/score", json=body).status_code == 200
+    engine.close()
+    with service.sending("/score", json=body) as first:
+        engine.wait_until_entered()
+        not_json = b"{" * 100_000
+        assert service.client.post("/score", content=not_json, headers=JSON).status_code == 400
+        is_problem(service.client.post("/score", json=body), 503)
+        answer = service.client.post("/score", content=not_json, headers=JSON)
+        is_problem(answer, 503)
+        assert int(answer.headers["retry-after"]) >= 1
+        assert service.metric("shed_requests_total", reason="backlog_full") == 2
+        engine.open()
+        assert first.result(60).status_code == 200
+    # With nothing in work, everything is read.
+    assert service.client.post("/score", content=not_json, headers=JSON).status_code == 400
+
+
+def refused_early(simulation, seed):
+    """Offers ten times the capacity of mixed requests, each first looked at early. Returns (how many were refused
+    early, how many of them would have been admitted whole)."""
+    early, choose, verdicts = EarlyRefusal(simulation.backlog, simulation.clock), random.Random(seed), []
+
+    def arrive(products, timeout_s, body_bytes):
+        deadline = simulation.clock.now + timeout_s
+        try:
+            early.check(body_bytes, deadline)
+        except OverloadedError:
+            early.refused()
+            verdicts.append(would_enter(simulation, products, deadline))
+            return
+        job = simulation.submit(products, timeout_s)
+        if job is None:
+            early.refused()
+        else:
+            early.admitted(body_bytes, job)
+
+    at = 0.0
+    while at < SECONDS:
+        products = choose.choice([1, 10, 64, 200])
+        body_bytes = 40 + products * choose.randint(40, 60)
+        request = (products, choose.choice([0.1, 0.4]), body_bytes)
+        simulation.at(at, lambda request=request: arrive(*request))
+        at += products / (10 * simulation.capacity)
+    simulation.run(SECONDS + 1)
+    return len(verdicts), sum(verdicts)
+
+
+def would_enter(simulation, products, deadline):
+    now = simulation.clock.now
+    job = Job("", (), deadline=deadline, partial=False, request_id="", submitted=now, on_finish=lambda: None)
+    job.expect(simulation.cost.request_s(products, 8.0, 32))
+    try:
+        simulation.backlog.check(job, now)
+    except OverloadedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_under_overload_most_is_refused_early_and_hardly_any_of_it_would_have_been_admitted(seed):
+    simulation = Simulation()
+    early, wrongly = refused_early(simulation, seed)
+    assert early > 0.5 * len(simulation.refused)
+    assert wrongly <= 0.01 * early
+    products = sum(len(job.products) for job in simulation.in_time(1.0, SECONDS))
+    assert products / (SECONDS - 1) / simulation.capacity > 0.9
