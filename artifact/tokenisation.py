@@ -13,11 +13,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from .errors import ArtifactError
 from .template import InputTemplate, Product
+from .words import WordIds
 
 TokenIds = NDArray[np.int64]
 
 HEAD_CHARS_PER_TOKEN = 6
-"""Of a text cut to its first tokens, so many characters for each are tokenised, and the rest only if they do not do."""
+"""Of a text cut to its first tokens, so many characters for each are looked at, and the rest only if they do not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class PairTokenizer:
         self._between = self._ids_of(path, form.between)
         self._after = self._ids_of(path, form.after)
         self._glue = self._joins_words()
-        self._words_stand_alone = _words_stand_alone(self._tokenizer)
+        self._words = WordIds(self._encode) if _words_stand_alone(self._tokenizer) else None
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
 
     @property
@@ -68,8 +69,9 @@ class PairTokenizer:
 
     def encode_query(self, query: str) -> TokenIds:
         """Token ids of a query, shape (length,), at most `max_query_tokens`, no special tokens."""
-        ids = self._encode([self.template.render_query(query)])[0]
-        return np.asarray(ids[: self.template.max_query_tokens], dtype=np.int64)
+        limit = self.template.max_query_tokens
+        ids = self._encode_heads([self.template.render_query(query)], [limit])[0]
+        return np.asarray(ids[:limit], dtype=np.int64)
 
     def encode_products(self, products: Sequence[Product]) -> list[TokenIds]:
         """Token ids of each product, its fields one after another, each cut to its share; no special tokens."""
@@ -122,14 +124,9 @@ class PairTokenizer:
 
     def _encode_heads(self, texts: list[str], limits: list[int]) -> list[list[int]]:
         """The tokens of each text, or at least as many first ones as its limit."""
-        if not self._words_stand_alone:
+        if self._words is None:
             return self._encode(texts)
-        heads = [_head(text, limit * HEAD_CHARS_PER_TOKEN) for text, limit in zip(texts, limits, strict=True)]
-        encoded = self._encode(heads)
-        short = [i for i, ids in enumerate(encoded) if len(ids) < limits[i] and len(heads[i]) < len(texts[i])]
-        for i, ids in zip(short, self._encode([texts[i] for i in short]), strict=True):
-            encoded[i] = ids
-        return encoded
+        return self._words.encode_heads(texts, limits, HEAD_CHARS_PER_TOKEN)
 
     def _joins_words(self) -> str:
         """A space where a word at the start of a text is taken for the middle of one (byte-level BPE); else nothing."""
@@ -144,14 +141,6 @@ class PairTokenizer:
         if None in ids:
             raise ArtifactError(path, f"expected the special token {tokens[ids.index(None)]!r} that the template names")
         return np.asarray(ids, dtype=np.int64)
-
-
-def _head(text: str, chars: int) -> str:
-    """The words of about so many first characters, or the whole text where no space says where a word ends."""
-    if len(text) <= chars:
-        return text
-    end = text.rfind(" ", 0, chars + 1)
-    return text[:end] if end > 0 else text
 
 
 def _words_stand_alone(tokenizer: Tokenizer) -> bool:

@@ -1,6 +1,8 @@
 """Pairs to token ids: limits, order, and text that means harm."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
 from artifact.tokenisation import HEAD_CHARS_PER_TOKEN
+from artifact.words import CHAR_BYTES, WORD_BYTES, WordIds
 
 # Everything that JSON can carry into a Python string, lone surrogates included.
 IDS_SEP = 3
@@ -75,12 +78,18 @@ def test_a_special_token_spelled_in_a_text_is_plain_text(tokenizer, words):
     assert words(batch.input_ids[0, :10]) == "[CLS] usb [ sep [SEP] [ sep ] lamp [SEP]"
 
 
-def test_a_megabyte_of_title_is_cut_before_it_is_tokenised(tokenizer, template, monkeypatch):
+@pytest.fixture
+def tokenised(tokenizer):
+    """All that is tokenised, words that are known already aside."""
     seen = []
     encode = tokenizer._encode
-    monkeypatch.setattr(tokenizer, "_encode", lambda texts: seen.extend(texts) or encode(texts))
+    tokenizer._words = WordIds(lambda texts: seen.extend(texts) or encode(texts))
+    return seen
+
+
+def test_a_megabyte_of_title_is_cut_before_it_is_tokenised(tokenizer, template, tokenised):
     (ids,) = tokenizer.encode_products([{"title": "lamp " * 200_000, "brand": "x" * 1_000_000}])
-    assert [len(text) <= 4 * template.max_chars_per_token for text in seen] == [True, True]
+    assert sorted(map(len, tokenised)) == [len("lamp"), 2 * template.max_chars_per_token]
     assert len(ids) <= 6
 
 
@@ -154,15 +163,43 @@ WIDE = st.lists(ODD | st.text(), max_size=60).map(" ".join)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(WIDE, min_size=1, max_size=5))
-def test_tokenising_the_head_of_a_text_alone_gives_the_tokens_that_the_whole_text_begins_with(tokenizer, rows):
-    assert tokenizer._words_stand_alone
+@given(st.lists(WIDE, min_size=1, max_size=5), st.sampled_from([0, 500, 1_000_000]))
+def test_tokenising_by_known_words_gives_the_tokens_that_the_whole_text_begins_with(tokenizer, rows, max_bytes):
+    assert tokenizer._words is not None
+    tokenizer._words = WordIds(tokenizer._encode, max_bytes)
     limits = [3 + i for i in range(len(rows))]
-    heads = tokenizer._encode_heads(rows, limits)
     whole = tokenizer._encode(rows)
-    assert [ids[:n] for ids, n in zip(heads, limits, strict=True)] == [
-        ids[:n] for ids, n in zip(whole, limits, strict=True)
-    ]
+    wanted = [ids[:n] for ids, n in zip(whole, limits, strict=True)]
+    for _ in range(2):
+        assert tokenizer._encode_heads(rows, limits) == wanted
+
+
+def test_a_word_is_tokenised_once(tokenizer, tokenised):
+    tokenizer.encode_products([{"title": "usb charger"}, {"title": "charger usb usb"}])
+    tokenizer.encode_query("usb charger lamp")
+    assert sorted(tokenised) == ["charger", "lamp", "usb"]
+
+
+def test_the_memory_for_words_is_bounded_and_a_full_one_begins_anew(tokenizer):
+    words = WordIds(tokenizer._encode, max_bytes=20_000)
+    for i in range(1000):
+        texts = [f"word{i} usb", "a" * 50]
+        assert words.encode_heads(texts, [9, 9], 60) == [ids[:9] for ids in tokenizer._encode(texts)]
+        assert words._bytes == sum(WORD_BYTES + CHAR_BYTES * len(word) for word in words._known)
+        assert words._bytes <= 20_000
+
+
+def test_threads_that_fill_the_words_again_and_again_get_their_own_tokens(tokenizer):
+    words = WordIds(tokenizer._encode, max_bytes=2_000)
+    texts = [" ".join(f"{made}{i}" for made in ("usb", "charger", "lamp")) for i in range(40)]
+    wanted = tokenizer._encode(texts)
+
+    def work(seed):
+        order = random.Random(seed).choices(range(len(texts)), k=500)
+        return all(words.encode_heads([texts[i]], [99], 60) == [wanted[i]] for i in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
 
 
 @pytest.mark.parametrize("space", [" ", "\u00a0", "\t"])
@@ -177,9 +214,7 @@ def test_an_added_token_of_two_words_is_found_where_a_head_would_end_between_the
     assert tokenizer._encode_heads([text], [1]) == tokenizer._encode([text])
 
 
-def test_only_the_head_of_a_long_text_is_tokenised(tokenizer, monkeypatch):
-    seen = []
-    encode = tokenizer._encode
-    monkeypatch.setattr(tokenizer, "_encode", lambda texts: seen.extend(texts) or encode(texts))
-    tokenizer.encode_products([{"title": "usb charger " * 100}])
-    assert max(map(len, seen)) <= HEAD_CHARS_PER_TOKEN * max(field.max_tokens for field in tokenizer.template.fields)
+def test_only_the_head_of_a_long_text_is_tokenised(tokenizer, tokenised):
+    tokenizer.encode_products([{"title": " ".join(f"usb{i}" for i in range(1000))}])
+    chars = HEAD_CHARS_PER_TOKEN * max(field.max_tokens for field in tokenizer.template.fields)
+    assert sum(map(len, tokenised)) <= chars
