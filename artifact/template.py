@@ -83,25 +83,33 @@ class InputTemplate(BaseModel):
     def render_product(self, product: Product) -> list[tuple[str, int]]:
         """The product's (text, max_tokens) parts in template order; absent and omitted fields are left out."""
         parts: list[tuple[str, int]] = []
+        lowered: dict[ProductField, str] = {}
         for field in self.fields:
             raw = product.get(field.name)
             if not raw:
                 continue
             text = _cut(raw, field.max_tokens * self.max_chars_per_token)
-            if text and not self._stands_in(text, field.omit_if_in, product):
-                parts.append((text, field.max_tokens))
+            if not text:
+                continue
+            if (other := field.omit_if_in) is not None:
+                if other not in lowered:
+                    lowered[other] = self._as_read(other, product).lower()
+                if text.lower() in lowered[other]:
+                    continue
+            parts.append((text, field.max_tokens))
         return parts
 
-    def _stands_in(self, text: str, other: ProductField | None, product: Product) -> bool:
-        if other is None:
-            return False
-        limit = next((f.max_tokens for f in self.fields if f.name == other), 0) * self.max_chars_per_token
-        return text.lower() in _cut(product.get(other) or "", limit).lower()
+    def _as_read(self, name: ProductField, product: Product) -> str:
+        """The text of a field, cut like those that the template lists; nothing of others."""
+        limit = next((field.max_tokens for field in self.fields if field.name == name), 0)
+        return _cut(product.get(name) or "", limit * self.max_chars_per_token)
 
 
 def _cut(text: str, max_chars: int) -> str:
     """At most `max_chars` characters, trimmed; what UTF-8 cannot carry (lone surrogates) becomes U+FFFD."""
     text = text[:max_chars].strip()
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

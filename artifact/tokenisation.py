@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from .errors import ArtifactError
 from .template import InputTemplate, Product
-from .words import WordIds
+from .words import SEPARATOR, WordIds
 
 TokenIds = NDArray[np.int64]
 
@@ -59,7 +59,9 @@ class PairTokenizer:
         self._between = self._ids_of(path, form.between)
         self._after = self._ids_of(path, form.after)
         self._glue = self._joins_words()
-        self._words = WordIds(self._encode) if _words_stand_alone(self._tokenizer) else None
+        self._words: WordIds | None = None
+        if _words_stand_alone(self._tokenizer):
+            self._words = WordIds(self._encode, self._tokenizer.token_to_id(SEPARATOR))
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
 
     @property

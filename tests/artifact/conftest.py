@@ -10,7 +10,7 @@ from artifact import InputTemplate, TemplateField, write_artifact
 from artifact.loading import sha256_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-WORDS = ["usb", "charger", "red", "acme", "lamp", "a", "b", "c", "##a", "##b", "##c", "[", "]", "sep"]
+WORDS = ["usb", "charger", "red", "acme", "lamp", "a", "b", "c", "##a", "##b", "##c", "[", "]", "sep", "|"]
 IDS = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
 
 

@@ -15,6 +15,8 @@ from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, P
 from artifact.tokenisation import HEAD_CHARS_PER_TOKEN
 from artifact.words import CHAR_BYTES, WORD_BYTES, WordIds
 
+from .conftest import IDS
+
 # Everything that JSON can carry into a Python string, lone surrogates included.
 IDS_SEP = 3
 texts = st.text(st.characters(codec=None), max_size=60)
@@ -83,7 +85,7 @@ def tokenised(tokenizer):
     """All that is tokenised, words that are known already aside."""
     seen = []
     encode = tokenizer._encode
-    tokenizer._words = WordIds(lambda texts: seen.extend(texts) or encode(texts))
+    tokenizer._words = WordIds(lambda texts: seen.extend(texts) or encode(texts), None)
     return seen
 
 
@@ -158,15 +160,19 @@ def test_a_field_can_be_omitted_for_one_that_the_template_does_not_read(tokenize
     assert words(ids) == "acme"
 
 
-ODD = st.sampled_from(["usb", "charger", "zzzzzzzzzzzz", "e\u0301", "\u0130", "充电", "…", "\u00a0", "\n", "a" * 150])
+ODD = st.sampled_from(
+    ["|", "usb|lamp", "usb", "charger", "zzzzzzzzzzzz", "e\u0301", "\u0130", "充电", "…", "\u00a0", "\n", "a" * 150]
+)
 WIDE = st.lists(ODD | st.text(), max_size=60).map(" ".join)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(WIDE, min_size=1, max_size=5), st.sampled_from([0, 500, 1_000_000]))
-def test_tokenising_by_known_words_gives_the_tokens_that_the_whole_text_begins_with(tokenizer, rows, max_bytes):
+@given(st.lists(WIDE, min_size=1, max_size=5), st.sampled_from([0, 500, 1_000_000]), st.booleans())
+def test_tokenising_by_known_words_gives_the_tokens_that_the_whole_text_begins_with(
+    tokenizer, rows, max_bytes, together
+):
     assert tokenizer._words is not None
-    tokenizer._words = WordIds(tokenizer._encode, max_bytes)
+    tokenizer._words = WordIds(tokenizer._encode, IDS["|"] if together else None, max_bytes)
     limits = [3 + i for i in range(len(rows))]
     whole = tokenizer._encode(rows)
     wanted = [ids[:n] for ids, n in zip(whole, limits, strict=True)]
@@ -180,8 +186,17 @@ def test_a_word_is_tokenised_once(tokenizer, tokenised):
     assert sorted(tokenised) == ["charger", "lamp", "usb"]
 
 
+def test_unknown_words_are_tokenised_in_one_text(tokenizer):
+    seen = []
+    encode = tokenizer._encode
+    words = WordIds(lambda texts: seen.append(texts) or encode(texts), IDS["|"])
+    assert words.encode_heads(["usb lamp", "usb a|b"], [9, 9], 60) == encode(["usb lamp", "usb a|b"])
+    assert [len(texts) for texts in seen] == [1, 1]
+    assert seen[0] == ["a|b"]
+
+
 def test_the_memory_for_words_is_bounded_and_a_full_one_begins_anew(tokenizer):
-    words = WordIds(tokenizer._encode, max_bytes=20_000)
+    words = WordIds(tokenizer._encode, IDS["|"], max_bytes=20_000)
     for i in range(1000):
         texts = [f"word{i} usb", "a" * 50]
         assert words.encode_heads(texts, [9, 9], 60) == [ids[:9] for ids in tokenizer._encode(texts)]
@@ -190,7 +205,7 @@ def test_the_memory_for_words_is_bounded_and_a_full_one_begins_anew(tokenizer):
 
 
 def test_threads_that_fill_the_words_again_and_again_get_their_own_tokens(tokenizer):
-    words = WordIds(tokenizer._encode, max_bytes=2_000)
+    words = WordIds(tokenizer._encode, IDS["|"], max_bytes=2_000)
     texts = [" ".join(f"{made}{i}" for made in ("usb", "charger", "lamp")) for i in range(40)]
     wanted = tokenizer._encode(texts)
 
