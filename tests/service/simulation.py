@@ -13,7 +13,6 @@ from service.backlog import Backlog
 from service.cost import CostModel
 from service.errors import ClientGoneError, DeadlineExceededError, OverloadedError
 from service.job import Job
-from service.lanes import Lanes
 from service.metrics import Metrics
 from service.overload import Overload
 from service.scorer import Scorer
@@ -38,12 +37,13 @@ class Clock:
 class CostlyEngine(FakeEngine):
     """Takes a fixed time per product, on the simulated clock; `slowness` makes the machine slower.
 
-    With `noise`, a unit takes between (1 - noise) and (1 + noise) times that.
+    With `noise`, a unit takes between (1 - noise) and (1 + noise) times that. A run takes `run_s` by itself.
     """
 
-    def __init__(self, clock, noise=0.0):
+    def __init__(self, clock, noise=0.0, run_s=0.0):
         self.clock = clock
         self.noise = noise
+        self.run_s = run_s
         self.random = random.Random(0)
         self.slowness = 1.0
         self.scored_products = 0
@@ -53,7 +53,7 @@ class CostlyEngine(FakeEngine):
         return super().prepare_products(products)
 
     def score_pairs(self, pairs):
-        self._spend(PAIR_S * len(pairs))
+        self._spend(self.run_s + PAIR_S * len(pairs))
         self.scored_products += len(pairs)
         return np.zeros(len(pairs), dtype=np.float32)
 
@@ -69,19 +69,24 @@ class Event:
 
 
 class Simulation:
-    """Requests arrive, lanes work, deadlines pass. `ended` has (job, when) of every admitted request."""
+    """Requests arrive, lanes work, deadlines pass. `ended` has (job, when) of every admitted request.
 
-    def __init__(self, lanes=2, admission=True, noise=0.0):
+    With `run_s`, it is like a GPU: a run takes so long by itself, and texts are prepared by a lane of its own.
+    """
+
+    def __init__(self, lanes=2, admission=True, noise=0.0, run_s=0.0):
         self.clock = Clock()
-        self.engine = CostlyEngine(self.clock, noise)
+        self.engine = CostlyEngine(self.clock, noise, run_s)
         self.metrics = Metrics()
-        self.lanes = Lanes(
+        self.workers = Workers.make(
             lanes,
+            1 if run_s else 0,
             self.clock,
             self.metrics,
             lambda predicted_s, taken_s: self.overload.pace.observe(predicted_s, taken_s),
         )
-        table = [LatencyPoint(pairs=pairs, tokens=8, seconds=pairs * PAIR_S) for pairs in (1, 16)]
+        self.lanes = self.workers.pairs
+        table = [LatencyPoint(pairs=pairs, tokens=8, seconds=run_s + pairs * PAIR_S) for pairs in (1, 16)]
         self.cost = CostModel(table, BUDGET_TOKENS)
         self.overload = Overload(
             lanes=lambda: lanes,
@@ -93,14 +98,16 @@ class Simulation:
         self.backlog = self.overload.backlog if admission else Backlog(Every(()), lambda *_: None)
         self.scorer = Scorer(
             self.engine,
-            Workers(self.lanes, self.lanes),
+            self.workers,
             self.backlog,
             budget_tokens=BUDGET_TOKENS,
             clock=self.clock,
             metrics=self.metrics,
             cost=self.cost,
         )
-        self.free_at = [self.clock.now] * lanes
+        self.free_at = {
+            each: [self.clock.now] * each.count for each in dict.fromkeys((self.workers.preparing, self.lanes))
+        }
         self.events = []
         self.serial = 0
         self.ended: list[tuple[Job, float]] = []
@@ -146,22 +153,25 @@ class Simulation:
     def run(self, until):
         """Works on until the time, in seconds from zero."""
         while True:
-            lane = min(range(self.lanes.count), key=self.free_at.__getitem__)
-            idle = not self.lanes.waiting
             next_event = self.events[0].at if self.events else math.inf
-            next_work = math.inf if idle else self.free_at[lane]
+            next_work, lanes = min(
+                ((min(free_at) if lanes.waiting else math.inf, lanes) for lanes, free_at in self.free_at.items()),
+                key=lambda each: each[0],
+            )
             now = min(next_event, next_work)
             if now > 100.0 + until:
                 self.clock.now = 100.0 + until
                 return
+            idle = [each for each in self.free_at if not each.waiting]
             self.clock.now = now
             if next_event <= next_work:
                 heapq.heappop(self.events).act()
-                # A lane that had nothing to do begins with what has just arrived.
-                self.free_at = [max(each, now) if idle else each for each in self.free_at]
-                continue
-            if self.lanes.run_next():
-                self.free_at[lane] = self.clock.now
+            elif lanes.run_next():
+                free_at = self.free_at[lanes]
+                free_at[free_at.index(min(free_at))] = self.clock.now
+            for each in idle:
+                # Lanes that had nothing to do begin with what has just come.
+                self.free_at[each] = [max(free_at, self.clock.now) for free_at in self.free_at[each]]
 
     def in_time(self, since=0.0, until=math.inf):
         """Complete jobs that ended in time, by when they ended."""

@@ -11,7 +11,7 @@ from service.backlog import Backlog
 from service.errors import BacklogFullError, OverloadedError, PredictedLateError
 from service.job import Job
 
-from .simulation import BUDGET_TOKENS, PRODUCT_S, Simulation
+from .simulation import BUDGET_TOKENS, PAIR_S, PRODUCT_S, Simulation
 
 SECONDS = 6
 MICRO_BATCH_S = 0.010
@@ -357,3 +357,18 @@ def test_predictions_are_compared_with_what_came_true():
     count = read("shelfscore_admission_prediction_ratio_count")
     assert count == len(simulation.in_time())
     assert read("shelfscore_admission_prediction_ratio_sum") / count == pytest.approx(0.95, abs=0.1)
+
+
+@pytest.mark.parametrize("load", [0.6, 3])
+def test_where_a_run_is_dear_by_itself_many_callers_share_one_and_nobody_is_late(load):
+    """As on a GPU: 10 ms a run, 1 ms a pair, 16 pairs at most. One by one 91 requests of one pair a second, by
+    sixteens 615. Admission counts each as if alone, and yet lets in enough for whole runs.
+    """
+    simulation = Simulation(lanes=1, run_s=0.01)
+    together = 16 / (0.01 + 16 * PAIR_S)
+    for i in range(int(SECONDS * load * together)):
+        simulation.at(i / (load * together), lambda: simulation.submit(1, 0.2))
+    simulation.run(SECONDS + 2)
+    goodput = len(simulation.in_time(1.0, SECONDS)) / (SECONDS - 1) / together
+    assert goodput > min(0.95 * load, 0.7)
+    assert simulation.late() == []
