@@ -86,6 +86,7 @@ def print_evaluation(
         baseline = TEACHER if TEACHER in scored and list(scored)[-1] != TEACHER else next(iter(scored))
         title = f"Evaluation of {run.name}" if made else "Evaluation"
         report = ReportInput(title, scored, pairs, config.data, split, baseline, settings, ceilings=ceilings)
+        print(f"writing {path}: every model against {baseline}, with pictures ...", file=sys.stderr)
         write_report(path, report)
         print(f"\nWith pictures: {path}")
 
