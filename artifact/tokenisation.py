@@ -5,6 +5,7 @@ The query and each product are encoded apart, so that either can be cached, and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,8 @@ class PairTokenizer:
         self._glue = self._joins_words()
         self._words: WordIds | None = None
         if _words_stand_alone(self._tokenizer):
-            self._words = WordIds(self._encode, self._tokenizer.token_to_id(SEPARATOR))
+            # Not a method of this object: a model that was swapped out goes by its reference count.
+            self._words = WordIds(partial(_encode, self._tokenizer), self._tokenizer.token_to_id(SEPARATOR))
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
 
     @property
@@ -136,13 +138,17 @@ class PairTokenizer:
         return " " if together != first + second and together == first + spaced else ""
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return _encode(self._tokenizer, texts)
 
     def _ids_of(self, path: Path, tokens: tuple[str, ...]) -> TokenIds:
         ids = [self._tokenizer.token_to_id(token) for token in tokens]
         if None in ids:
             raise ArtifactError(path, f"expected the special token {tokens[ids.index(None)]!r} that the template names")
         return np.asarray(ids, dtype=np.int64)
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _words_stand_alone(tokenizer: Tokenizer) -> bool:

@@ -40,6 +40,10 @@ class WordIds:
         self._known: dict[str, TokenIds] = {}
         self._bytes = 0
 
+    def __reduce__(self) -> tuple[type["WordIds"], tuple[Encode, int | None, int]]:
+        """Travels to other processes without the words that are known."""
+        return WordIds, (self._encode, self._separator_id, self._max_bytes)
+
     def encode_heads(self, texts: Sequence[str], limits: Sequence[int], chars_per_token: int) -> list[list[int]]:
         """The first token ids of each text, as many as its limit.
 

@@ -1,7 +1,10 @@
 """Pairs to token ids: limits, order, and text that means harm."""
 
+import gc
 import json
+import pickle
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -202,6 +205,20 @@ def test_the_memory_for_words_is_bounded_and_a_full_one_begins_anew(tokenizer):
         assert words.encode_heads(texts, [9, 9], 60) == [ids[:9] for ids in tokenizer._encode(texts)]
         assert words._bytes == sum(WORD_BYTES + CHAR_BYTES * len(word) for word in words._known)
         assert words._bytes <= 20_000
+
+
+def test_a_tokenizer_travels_to_other_processes_and_goes_with_its_last_user(tokenizer):
+    products = [{"title": "usb charger"}]
+    before = tokenizer.encode_products(products)[0].tolist()
+    travelled = pickle.loads(pickle.dumps(tokenizer))
+    assert travelled.encode_products(products)[0].tolist() == before
+    gone = weakref.ref(travelled._words)
+    gc.disable()
+    try:
+        del travelled
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_that_fill_the_words_again_and_again_get_their_own_tokens(tokenizer):
