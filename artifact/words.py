@@ -19,6 +19,9 @@ CHAR_BYTES = 36
 """About what CPython needs for a word, and for each character and the token that it may become."""
 
 
+MAX_WORD_CHARS = 50
+"""Longer ones are not kept: one absurd title must not push out a thousand common words."""
+
 SEPARATOR = "|"
 """Goes between words that are tokenised together, each of which would take ten times as long alone."""
 
@@ -61,9 +64,12 @@ class WordIds:
     def _encode_whole(self, texts: Sequence[str], limits: Sequence[int]) -> list[list[int]]:
         rows = [text.split(" ") for text in texts]
         known = self._known
-        unknown = list(set(chain.from_iterable(rows)).difference(known))
+        unknown = set(chain.from_iterable(rows)).difference(known)
         if unknown:
-            self._learn(known, unknown)
+            absurd = [word for word in unknown if len(word) > MAX_WORD_CHARS]
+            self._learn(known, [word for word in unknown if len(word) <= MAX_WORD_CHARS])
+            if absurd:
+                known = {**known, **dict(self._encode_apart(absurd))}
         find = known.__getitem__
         return [list(islice(chain.from_iterable(map(find, row)), n)) for row, n in zip(rows, limits, strict=True)]
 

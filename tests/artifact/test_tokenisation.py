@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from artifact import PRODUCT_FIELDS, ArtifactError, InputTemplate, PairFormat, PairTokenizer, TemplateField
 from artifact.tokenisation import HEAD_CHARS_PER_TOKEN
-from artifact.words import CHAR_BYTES, WORD_BYTES, WordIds
+from artifact.words import CHAR_BYTES, MAX_WORD_CHARS, WORD_BYTES, WordIds
 
 from .conftest import IDS
 
@@ -196,6 +196,14 @@ def test_unknown_words_are_tokenised_in_one_text(tokenizer):
     assert words.encode_heads(["usb lamp", "usb a|b"], [9, 9], 60) == encode(["usb lamp", "usb a|b"])
     assert [len(texts) for texts in seen] == [1, 1]
     assert seen[0] == ["a|b"]
+
+
+def test_absurd_words_are_not_kept(tokenizer):
+    words = WordIds(tokenizer._encode, IDS["|"])
+    texts = ["usb " + "a" * MAX_WORD_CHARS, "lamp " + "b" * (MAX_WORD_CHARS + 1)]
+    for _ in range(2):
+        assert words.encode_heads(texts, [9, 9], 60) == [ids[:9] for ids in tokenizer._encode(texts)]
+    assert sorted(words._known, key=len) == ["usb", "lamp", "a" * MAX_WORD_CHARS]
 
 
 def test_the_memory_for_words_is_bounded_and_a_full_one_begins_anew(tokenizer):
