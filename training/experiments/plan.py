@@ -36,7 +36,7 @@ class Plan:
     sizes: tuple[int, ...] = SIZES
     pointwise_size: int = POINTWISE_SIZE
     visits: int = 100_000
-    least_epochs: float = 3
+    least_epochs: float = 5
     most_epochs: float = 10
     human_epochs: tuple[float, ...] = (4, 10)
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)
