@@ -11,8 +11,8 @@ from itertools import chain, islice
 Encode = Callable[[list[str]], list[list[int]]]
 TokenIds = tuple[int, ...]
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Of words and their ids, by the estimate below; then they are learned anew."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Of words and their ids, by the estimate below; then they are learned anew. About 10,000 words."""
 
 WORD_BYTES = 200
 CHAR_BYTES = 36
