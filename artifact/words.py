@@ -31,7 +31,7 @@ class WordIds:
 
     Args:
         encode: token ids of texts, where those of "a b" are those of "a" and then those of "b".
-        separator_id: the token that SEPARATOR is and nothing else becomes; None where there is none.
+        separator_id: the token that SEPARATOR becomes, and hardly anything else; None where there is none.
         max_bytes: most memory for known words.
     """
 
@@ -92,6 +92,10 @@ class WordIds:
 
     def _encode_together(self, words: list[str], separator_id: int) -> Iterator[tuple[str, TokenIds]]:
         (ids,) = self._encode([" ".join(f"{word} {SEPARATOR}" for word in words)])
+        if ids.count(separator_id) != len(words):
+            # Something else becomes that token too, or the separator another.
+            yield from self._encode_apart(words)
+            return
         start = 0
         for word in words:
             end = ids.index(separator_id, start)

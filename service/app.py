@@ -1,5 +1,6 @@
 """The application factory, and the small routes beside POST /score."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -99,6 +100,8 @@ def create_app(
 
 
 def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
+    rendering = asyncio.Lock()
+
     @app.get("/health/live", summary="Whether the process can make progress", responses=problems(503))
     async def live() -> dict[str, Any]:
         alive = runtime.lanes.alive()
@@ -114,8 +117,11 @@ def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
         return {"status": "ready"}
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    def metrics() -> Response:  # in a thread: it takes milliseconds
-        return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics() -> Response:
+        # It takes milliseconds. One at a time: whoever asks faster would keep lanes and event loop waiting.
+        async with rendering:
+            text = await asyncio.to_thread(runtime.metrics.render)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/models", summary="The loaded models", responses=problems(401))
     async def models() -> Response:

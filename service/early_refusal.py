@@ -1,21 +1,27 @@
 """Refuses requests before their bodies are parsed, while there is too much work: a refusal should cost little."""
 
+import random
 from collections.abc import Callable
 
 from .backlog import Backlog
+from .errors import OverloadedError
 from .job import Job
 
 STRICT_FOR_S = 1.0
 """So long after a refusal, the next requests are looked at early."""
 
-WINDOW = 256
+WINDOW = 1024
 """Requests of which the cheapest counts, and up to as many before them."""
+
+READ_ANYWAY = 16
+"""One in so many of those that would be refused early is read: of a kind that is cheaper than all that were admitted
+lately, one has to be, or it would be refused for ever."""
 
 
 class LeastCost:
     """The fewest lane-seconds per byte of body among recent requests.
 
-    Whatever traffic is made of, a new request is hardly cheaper. Where some cost nothing, since all their scores are
+    Where some cost nothing, since all their scores are
     known, the least is nothing.
     """
 
@@ -41,16 +47,18 @@ class EarlyRefusal:
     """Asks admission about a request of which only the length and the time left are known.
 
     It is taken for the cheapest of its length, so that what is refused here would hardly have been admitted whole.
-    Nothing is looked at early, nor refused, before admission has refused a request that it knew all of.
+    Nothing is looked at early, nor refused, unless admission has just refused a request that it knew all of.
 
     Args:
         backlog: decides.
         clock: monotonic, in seconds.
+        random_source: of whom to read anyway.
     """
 
-    def __init__(self, backlog: Backlog, clock: Callable[[], float]) -> None:
+    def __init__(self, backlog: Backlog, clock: Callable[[], float], random_source: random.Random) -> None:
         self._backlog = backlog
         self._clock = clock
+        self._random = random_source
         self._least = LeastCost()
         self._strict_until = -float("inf")
 
@@ -66,15 +74,21 @@ class EarlyRefusal:
         """
         now = self._clock()
         lane_s = self._least.per_byte_s * body_bytes
-        if now < self._strict_until and lane_s and now < deadline:
+        if now >= self._strict_until or not lane_s or now >= deadline:
+            return
+        try:
             self._backlog.check(_least_job(lane_s, deadline, now), now)
+        except OverloadedError:
+            if self._random.randrange(READ_ANYWAY):
+                raise
 
-    def admitted(self, body_bytes: int, job: Job) -> None:
-        """A request was admitted, and has been worked on."""
-        self._least.observe(job.asked_s, body_bytes)
+    def ended(self, body_bytes: int, job: Job) -> None:
+        """A request is done with. One that was too late to be admitted says nothing of costs."""
+        if job.asked_s or job.error is None:
+            self._least.observe(job.asked_s, body_bytes)
 
     def refused(self) -> None:
-        """A request was refused, early or not."""
+        """Admission has refused a request that it knew all of."""
         self._strict_until = self._clock() + STRICT_FOR_S
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from email.message import Message
 from typing import cast
@@ -47,7 +48,7 @@ class ScoreEndpoint:
         self._runtime = runtime
         self._metrics = runtime.metrics
         self._clock = runtime.clock
-        self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock)
+        self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
         self._max_timeout_ms = runtime.settings.max_timeout_ms
         self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in ("queue", "tokenize", "inference")}
         self.request_model = score_request_model(runtime.settings.max_products)
@@ -59,8 +60,6 @@ class ScoreEndpoint:
             with self._runtime.request() as models:
                 answered = await self._score(scope, receive, info, models)
         except ServiceError as error:
-            if isinstance(error, OverloadedError):
-                self._early.refused()
             if reason := _shed_reason(error):
                 self._metrics.shed.labels(reason).inc()
             raise
@@ -79,8 +78,12 @@ class ScoreEndpoint:
         self._metrics.products.observe(len(asked.products))
         info.log_fields |= {"model": model.name, "version": model.version}
         with model.use():
-            job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
-            self._early.admitted(len(body), job)
+            try:
+                job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
+            except OverloadedError:
+                self._early.refused()
+                raise
+            self._early.ended(len(body), job)
             answered = self._answer(job, model, info)
         if self._runtime.shadow is not None:
             self._runtime.shadow.offer(job, model)

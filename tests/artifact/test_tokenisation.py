@@ -198,6 +198,14 @@ def test_unknown_words_are_tokenised_in_one_text(tokenizer):
     assert seen[0] == ["a|b"]
 
 
+@pytest.mark.parametrize("token", ["[UNK]", "usb", "[SEP]"])
+def test_a_separator_that_is_also_something_else_or_never_comes_does_no_harm(tokenizer, token):
+    words = WordIds(tokenizer._encode, IDS[token])
+    texts = ["usb zzz lamp", "red yyy", "acme"]
+    for _ in range(2):
+        assert words.encode_heads(texts, [9, 9, 9], 60) == tokenizer._encode(texts)
+
+
 def test_absurd_words_are_not_kept(tokenizer):
     words = WordIds(tokenizer._encode, IDS["|"])
     texts = ["usb " + "a" * MAX_WORD_CHARS, "lamp " + "b" * (MAX_WORD_CHARS + 1)]

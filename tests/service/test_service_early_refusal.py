@@ -6,7 +6,7 @@ import pytest
 
 from service.backlog import Backlog
 from service.early_refusal import STRICT_FOR_S, WINDOW, EarlyRefusal, LeastCost
-from service.errors import OverloadedError, PredictedLateError
+from service.errors import DeadlineExceededError, OverloadedError, PredictedLateError
 from service.job import Job
 
 from .serving import GatedEngine, loader_of
@@ -34,9 +34,16 @@ class Times:
     now = 0.0
 
 
+class Never(random.Random):
+    """Has nothing read anyway."""
+
+    def randrange(self, *_):
+        return 1
+
+
 @pytest.fixture
 def early():
-    return EarlyRefusal(Backlog(Half(), lambda *_: None), lambda: Times.now)
+    return EarlyRefusal(Backlog(Half(), lambda *_: None), lambda: Times.now, Never())
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +64,7 @@ def test_the_cheapest_request_of_the_last_few_hundred_counts():
 
 
 def test_a_body_is_refused_by_its_length_once_another_was_refused(early):
-    early.admitted(100, job_of(0.1))
+    early.ended(100, job_of(0.1))
     early.check(10_000, 1.0)
     early.refused()
     early.check(499, 1.0)
@@ -68,20 +75,20 @@ def test_a_body_is_refused_by_its_length_once_another_was_refused(early):
 def test_nothing_is_refused_before_costs_are_known_nor_long_after_a_refusal(early):
     early.refused()
     early.check(10_000, 1.0)
-    early.admitted(100, job_of(0.1))
+    early.ended(100, job_of(0.1))
     Times.now = STRICT_FOR_S + 0.01
     early.check(10_000, 5.0)
 
 
 def test_while_some_requests_cost_nothing_none_is_refused_early(early):
-    early.admitted(100, job_of(0.1))
-    early.admitted(100, job_of(0.0))
+    early.ended(100, job_of(0.1))
+    early.ended(100, job_of(0.0))
     early.refused()
     early.check(10_000, 1.0)
 
 
 def test_what_has_no_time_left_is_told_so_by_its_deadline(early):
-    early.admitted(100, job_of(0.1))
+    early.ended(100, job_of(0.1))
     early.refused()
     Times.now = 0.5
     early.check(10_000, 0.4)
@@ -112,21 +119,20 @@ def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve):
 def refused_early(simulation, seed):
     """Offers ten times the capacity of mixed requests, each first looked at early. Returns (how many were refused
     early, how many of them would have been admitted whole)."""
-    early, choose, verdicts = EarlyRefusal(simulation.backlog, simulation.clock), random.Random(seed), []
+    early, choose, verdicts = early_of(simulation, seed), random.Random(seed), []
 
     def arrive(products, timeout_s, body_bytes):
         deadline = simulation.clock.now + timeout_s
         try:
             early.check(body_bytes, deadline)
         except OverloadedError:
-            early.refused()
             verdicts.append(would_enter(simulation, products, deadline))
             return
         job = simulation.submit(products, timeout_s)
         if job is None:
             early.refused()
         else:
-            early.admitted(body_bytes, job)
+            early.ended(body_bytes, job)
 
     at = 0.0
     while at < SECONDS:
@@ -137,6 +143,49 @@ def refused_early(simulation, seed):
         at += products / (10 * simulation.capacity)
     simulation.run(SECONDS + 1)
     return len(verdicts), sum(verdicts)
+
+
+def early_of(simulation, seed):
+    return EarlyRefusal(simulation.backlog, simulation.clock, random.Random(seed))
+
+
+def test_what_is_cheaper_than_all_that_was_admitted_lately_is_read_now_and_then_and_then_known():
+    """A caller sends bodies that are long for their few products."""
+    early = EarlyRefusal(Backlog(Half(), lambda *_: None), lambda: Times.now, random.Random(1))
+    early.ended(100, job_of(0.1))
+    early.refused()
+    read = []
+    for _ in range(200):
+        try:
+            early.check(95_000, 1.0)
+        except OverloadedError:
+            read.append(False)
+        else:
+            read.append(True)
+            early.ended(95_000, job_of(0.1))
+    first = read.index(True)
+    assert 0 < first < 100
+    assert all(read[first:])
+
+
+def test_early_refusals_do_not_prolong_themselves(early):
+    early.ended(100, job_of(0.1))
+    early.refused()
+    Times.now = 0.9 * STRICT_FOR_S
+    with pytest.raises(OverloadedError):
+        early.check(10_000, 5.0)
+    Times.now = 1.1 * STRICT_FOR_S
+    early.check(10_000, 5.0)
+
+
+def test_a_request_that_came_too_late_says_nothing_of_costs(early):
+    late = job_of(0.0)
+    late.end(DeadlineExceededError("late"))
+    early.ended(100, job_of(0.1))
+    early.ended(100, late)
+    early.refused()
+    with pytest.raises(OverloadedError):
+        early.check(10_000, 1.0)
 
 
 def would_enter(simulation, products, deadline):
