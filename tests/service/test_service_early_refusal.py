@@ -94,7 +94,8 @@ def test_what_has_no_time_left_is_told_so_by_its_deadline(early):
     early.check(10_000, 0.4)
 
 
-def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve):
+def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve, monkeypatch):
+    monkeypatch.setattr("service.early_refusal.READ_ANYWAY", 10**12)
     engine = GatedEngine()
     service = serve(load=loader_of(engine), lanes=1, max_backlog_ms=1)
     body = {"query": "usb", "products": [{"title": "1"}] * 100}
