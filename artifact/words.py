@@ -18,7 +18,6 @@ WORD_BYTES = 200
 CHAR_BYTES = 36
 """About what CPython needs for a word, and for each character and the token that it may become."""
 
-
 MAX_WORD_CHARS = 50
 """Longer ones are not kept: one absurd title must not push out a thousand common words."""
 

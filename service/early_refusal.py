@@ -21,8 +21,7 @@ lately, one has to be, or it would be refused for ever."""
 class LeastCost:
     """The fewest lane-seconds per byte of body among recent requests.
 
-    Where some cost nothing, since all their scores are
-    known, the least is nothing.
+    Where some cost nothing, since all their scores are known, the least is nothing.
     """
 
     def __init__(self) -> None:
