@@ -45,22 +45,24 @@ def load_artifact(folder: Path) -> Artifact:
     manifest = read_manifest(folder)
     for variant in manifest.variants:
         check_variant_bytes(folder, variant)
-        check_self_contained(folder / variant.file)
+        for graph in variant.graphs():
+            check_self_contained(folder / graph.file)
     check_tokenizer_bytes(folder, manifest.tokenizer)
     return Artifact(folder, manifest, open_tokenizer(folder, manifest))
 
 
 def check_variant_bytes(folder: Path, variant: Variant) -> None:
-    """Compares a variant's file with its size and hash.
+    """Compares a variant's files with their sizes and hashes.
 
     Raises:
-        ArtifactError: it differs, or is not there.
+        ArtifactError: one differs, or is not there.
     """
-    path = folder / variant.file
-    size = _size(path)
-    if size != variant.size_bytes:
-        raise ArtifactError(path, f"expected {variant.size_bytes} bytes, found {size}: copy the artifact again")
-    _check_hash(path, variant.sha256)
+    for graph in variant.graphs():
+        path = folder / graph.file
+        size = _size(path)
+        if size != graph.size_bytes:
+            raise ArtifactError(path, f"expected {graph.size_bytes} bytes, found {size}: copy the artifact again")
+        _check_hash(path, graph.sha256)
 
 
 def check_tokenizer_bytes(folder: Path, tokenizer: TokenizerFile) -> None:

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .calibration import Calibration
 from .template import InputTemplate
 
 SCHEMA_VERSION: Literal[1] = 1
+
+SPLIT_PARTS = ("product_encoder", "query_encoder", "states")
+"""Of a variant, where the model is split."""
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -36,8 +39,28 @@ class LatencyPoint(_Part):
     seconds: float = Field(gt=0, allow_inf_nan=False)
 
 
+class GraphFile(_Part):
+    """One ONNX file."""
+
+    file: FileName
+    size_bytes: int = Field(ge=1)
+    sha256: Sha256
+
+
+class StateLayout(_Part):
+    """What a split model keeps of a product: see `product_states.ProductState`."""
+
+    precision: Literal["int8", "fp32"]
+    width: int = Field(ge=1, description="of a token's state")
+    pooled_width: int = Field(ge=1, description="of the product's vector")
+
+
 class Variant(_Part):
-    """One compiled form of the model."""
+    """One compiled form of the model.
+
+    A cross-encoder has one graph, `file`. Of a split model that is the graph that joins a query with the states of
+    products, and the encoders of either side stand beside it.
+    """
 
     name: str = Field(description="device and precision, such as cpu-int8")
     file: FileName
@@ -52,6 +75,17 @@ class Variant(_Part):
     latency: tuple[LatencyPoint, ...] = Field(
         default=(), description="what a run takes by its shape: where a service's predictions start"
     )
+    product_encoder: GraphFile | None = None
+    query_encoder: GraphFile | None = None
+    states: StateLayout | None = None
+    product_latency: tuple[LatencyPoint, ...] = Field(
+        default=(), description="the same of the product encoder, a product counted as a pair"
+    )
+
+    def graphs(self) -> tuple[GraphFile, ...]:
+        """Every ONNX file of the variant, `file` first."""
+        own = GraphFile(file=self.file, size_bytes=self.size_bytes, sha256=self.sha256)
+        return tuple(graph for graph in (own, self.product_encoder, self.query_encoder) if graph is not None)
 
 
 class DataSet(_Part):
@@ -110,7 +144,7 @@ class Manifest(_Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     version: str = Field(pattern=r"^[0-9a-f]{16}$")
-    architecture: Literal["cross-encoder"]
+    architecture: Literal["cross-encoder", "split"]
     layers: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     template: InputTemplate
@@ -121,6 +155,15 @@ class Manifest(_Part):
     evaluation: tuple[Metric, ...]
     golden_pairs: tuple[GoldenPair, ...] = Field(min_length=1)
     score_histogram: ScoreHistogram | None = None
+
+    @model_validator(mode="after")
+    def _parts_of_the_architecture(self) -> Self:
+        split = self.architecture == "split"
+        for variant in self.variants:
+            if any((part is not None) != split for part in (getattr(variant, name) for name in SPLIT_PARTS)):
+                wanted = f"{'needs' if split else 'has no'} {', '.join(SPLIT_PARTS)}"
+                raise ValueError(f"variant {variant.name}: a {self.architecture} model {wanted}")
+        return self
 
     def variant(self, name: str) -> Variant | None:
         """The variant of that name, or None."""
@@ -141,4 +184,8 @@ def derive_version(contents: dict[str, Any]) -> str:
 
 
 def _without_latency(variant: object) -> object:
-    return {key: value for key, value in variant.items() if key != "latency"} if isinstance(variant, dict) else variant
+    """Without what only a split model has, too, where it stands as null."""
+    if not isinstance(variant, dict):
+        return variant
+    absent = {name for name in SPLIT_PARTS if variant.get(name) is None}
+    return {key: value for key, value in variant.items() if key not in {"latency", "product_latency"} | absent}

@@ -120,6 +120,26 @@ class PairTokenizer:
             types[i, head:length] = 1
         return PairBatch(ids, mask, types)
 
+    def collate_alone(self, texts: Sequence[TokenIds]) -> PairBatch:
+        """Encoded queries, or products, each between special tokens of its own, padded to the longest.
+
+        Returns:
+            A PairBatch of shape (n, length), its token types 0. Tokens past `max_tokens` are dropped.
+        """
+        room = self.template.max_tokens - len(self._before) - len(self._after)
+        rows = [np.concatenate((self._before, text[:room], self._after)) for text in texts]
+        shape = (len(rows), max(map(len, rows), default=0))
+        ids = np.full(shape, self._pad_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return PairBatch(ids, mask, np.zeros(shape, dtype=np.int64))
+
+    def alone_length(self, tokens: int) -> int:
+        """Length of a query or product that stands alone, special tokens included, after the cut to `max_tokens`."""
+        return min(tokens + len(self._before) + len(self._after), self.template.max_tokens)
+
     def encode_pairs(self, pairs: Sequence[tuple[str, Product]]) -> PairBatch:
         """Tokenises and joins (query, product) pairs in one go, for callers without a cache."""
         queries = {query: self.encode_query(query) for query in dict.fromkeys(query for query, _ in pairs)}
