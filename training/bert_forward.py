@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertForSequenceClassification, PreTrainedModel
+from transformers import BertForSequenceClassification, BertModel, PreTrainedModel
 
 MASKED = -1e4
 """Added to attention scores of padding: far below any score, and inside the range of bfloat16."""
@@ -21,11 +21,20 @@ Weights = dict[nn.Module, tuple[Tensor, Tensor]]
 
 
 def is_supported(model: PreTrainedModel) -> bool:
-    """Whether the model is a plain BERT classifier: absolute positions, GELU, no decoder."""
+    """Whether the model is a plain BERT classifier, as `logits` asks for."""
+    return isinstance(model, BertForSequenceClassification) and _is_plain(model)
+
+
+def is_encoder(model: PreTrainedModel) -> bool:
+    """Whether the model is a plain BERT encoder, as `token_states` asks for."""
+    return isinstance(model, BertModel) and _is_plain(model)
+
+
+def _is_plain(model: PreTrainedModel) -> bool:
+    """Absolute positions, GELU, no decoder."""
     config = model.config
     return (
-        isinstance(model, BertForSequenceClassification)
-        and config.hidden_act == "gelu"
+        config.hidden_act == "gelu"
         and getattr(config, "position_embedding_type", None) in (None, "absolute")
         and not getattr(config, "is_decoder", False)
     )
@@ -52,9 +61,34 @@ def logits(model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> list
         ]
 
 
+def token_states(bert: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+    """The last layer's output for every token of each batch, shape (texts, tokens, width) each, float32.
+
+    Args:
+        bert: as `is_encoder` allows.
+        batches: as `logits` takes them.
+    """
+    device = bert.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    parts: Any = bert
+    with torch.autocast(device, enabled=False):
+        weights = _cast(parts.encoder, dtype)
+        result = []
+        for states, batch in zip(_embed(parts.embeddings, batches, dtype), batches, strict=True):
+            mask = _mask(batch, states.dtype)
+            for layer in parts.encoder.layer:
+                states = _layer(layer, weights, states, states, mask)
+            result.append(states.float())
+    return result
+
+
+def _mask(batch: dict[str, Tensor], dtype: torch.dtype) -> Tensor:
+    return (1.0 - batch["attention_mask"][:, None, None, :].to(dtype)) * MASKED
+
+
 def _first_token(encoder: Any, weights: Weights, states: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """The last layer's output for [CLS], shape (pairs, width), float32."""
-    mask = (1.0 - batch["attention_mask"][:, None, None, :].to(states.dtype)) * MASKED
+    mask = _mask(batch, states.dtype)
     for layer in encoder.layer[:-1]:
         states = _layer(layer, weights, states, states, mask)
     return _layer(encoder.layer[-1], weights, states[:, :1], states, mask)[:, 0].float()

@@ -8,8 +8,8 @@ import pytest
 
 from artifact import InputTemplate, PairTokenizer, TemplateField
 from training.errors import TrainingError
-from training.student.token_store import DONE_FILE, TokenStore
 from training.tables import Candidate, CandidateList, write_shard
+from training.token_store import DONE_FILE, TokenStore
 
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=20),), max_query_tokens=8, max_tokens=32)
 

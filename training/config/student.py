@@ -46,15 +46,44 @@ class StudentDev(Settings):
     )
 
 
+class SplitShape(Settings):
+    """What is online of a split student: see `training/split`."""
+
+    interaction_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(4, 5), description="the layers of `init` that the interaction starts from; none: the shortcuts alone"
+    )
+    state_width: int | None = Field(
+        default=128, ge=1, description="numbers kept of each product token; null: as wide as the encoder's states"
+    )
+
+
+class Split(SplitShape):
+    """How a split student is made."""
+
+    shorten: Optimisation | None = Field(
+        default=None,
+        description="teaches the product encoder, where it keeps some layers of `init` alone, the states of all of them",
+    )
+    train_encoders: bool = Field(
+        default=False, description="train both encoders too; else their states are computed once, and training is fast"
+    )
+
+    def shape(self) -> SplitShape:
+        """What the checkpoint says of itself."""
+        return SplitShape(interaction_layers=self.interaction_layers, state_width=self.state_width)
+
+
 class Student(Settings):
-    """A small cross-encoder that learns margins from labelled lists."""
+    """A small model that learns margins from labelled lists."""
 
     init: str = Field(
         description="Hugging Face id, folder, all-MiniLM-L6-v2, or `teacher`: the run's own, where it is a BERT encoder"
     )
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        min_length=1, description="the layers of `init` that the student keeps"
+        min_length=1,
+        description="the layers of `init` that the student keeps; a split one, that its product encoder does",
     )
+    split: Split | None = Field(default=None, description="makes it a split student; without it, a cross-encoder")
     template: InputTemplate
     pointwise_weight: float = Field(
         default=0.1,
@@ -63,6 +92,12 @@ class Student(Settings):
     )
     dev: StudentDev = StudentDev()
     stages: tuple[StudentStage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _split_starts_from_an_encoder(self) -> Self:
+        if self.split is not None and self.init == INIT_FROM_TEACHER:
+            raise ValueError("a split student starts from a sentence encoder, not from its teacher")
+        return self
 
     @model_validator(mode="after")
     def _layers_once(self) -> Self:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from artifact import InputTemplate
+from artifact import InputTemplate, PairTokenizer
 
 from .. import parallel
 from ..config import INIT_FROM_TEACHER, Student, StudentStage
@@ -21,11 +21,15 @@ from ..errors import TrainingError
 from ..label import unlabelled
 from ..loop import Chosen, Selection, fit, shuffled_batch
 from ..losses import LOSSES
+from ..pretrained import pair_tokenizer
 from ..runs import Run, read_json, write_json
+from ..split import SHAPE_FILE, SplitStudent, start_split
 from ..tables import shards
+from ..token_store import Example, TokenStore
 from .human import write_human_lists
 from .sampling import sample_by_quantiles
-from .token_store import Example, TokenStore
+
+StudentModel = CrossEncoder | SplitStudent
 
 CHOSEN_FILE = "chosen.json"
 UNANCHORED = ("pointwise", "soft-target")
@@ -79,16 +83,25 @@ def fit_student(
     if here.sharded:
         raise TrainingError("the student is small and is not sharded: launch it with --multi_gpu, without FSDP")
     own = work if here.main else work / f"process-{here.rank}"  # gets the tokenizer, of each process its own
-    student = CrossEncoder.create(settings.init, settings.template, own, settings.layers)
+    student = _start(settings, sources, own, seed)
     for number, stage in enumerate(settings.stages):
         done = work / f"stage-{number}"
         if not (done / TEMPLATE_FILE).exists():
             fitted = work / f"stage-{number}-fit"
             chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number))
             parallel.by_main(partial(_save, student, chosen, done))
-        student = CrossEncoder.read(done)  # with its dropout as it was
+        student = read_student(done)  # with its dropout as it was
     parallel.by_main(partial(student.save, out))
     return tuple(Chosen(**read_json(work / f"stage-{number}" / CHOSEN_FILE)) for number in range(len(settings.stages)))
+
+
+def read_student(folder: Path) -> StudentModel:
+    """The student whose checkpoint stands in a folder, of either architecture.
+
+    Raises:
+        TrainingError: it is not finished, or damaged.
+    """
+    return SplitStudent.read(folder) if (folder / SHAPE_FILE).exists() else CrossEncoder.read(folder)
 
 
 def read_student_template(run: Run) -> InputTemplate:
@@ -103,7 +116,27 @@ def read_student_template(run: Run) -> InputTemplate:
     return read_template(path)
 
 
-def _save(student: CrossEncoder, chosen: Chosen, folder: Path) -> None:
+def _start(settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, seed: int) -> StudentModel:
+    """The student before its first stage."""
+    if settings.split is None:
+        return CrossEncoder.create(settings.init, settings.template, work, settings.layers)
+    first = settings.stages[0]
+    tokenizer = pair_tokenizer(settings.init, settings.template, work)
+    store = _store(first, sources[first.labels], tokenizer, work / "start-lists")
+    return start_split(settings, settings.split, store, work, seed)
+
+
+def _store(stage: StudentStage, paths: Sequence[Path], tokenizer: PairTokenizer, folder: Path) -> TokenStore:
+    """The lists of a stage, tokenised by the main process if they are not there."""
+    column: Literal["target", "logit"] = "target" if stage.labels == "human" else "logit"
+    fewest = 1 if stage.labels == "human" else 2
+    parallel.by_main(
+        lambda: TokenStore.build(folder, paths, tokenizer, column, stage.max_lists, fewest, stage.skip_lists)
+    )
+    return TokenStore(folder)
+
+
+def _save(student: StudentModel, chosen: Chosen, folder: Path) -> None:
     """Writes a stage's end, the template last."""
     write_json(folder / CHOSEN_FILE, asdict(chosen))
     student.save(folder)
@@ -111,7 +144,7 @@ def _save(student: CrossEncoder, chosen: Chosen, folder: Path) -> None:
 
 def _fit_stage(
     settings: Student,
-    student: CrossEncoder,
+    student: StudentModel,
     stage: StudentStage,
     paths: Sequence[Path],
     folder: Path,
@@ -120,14 +153,9 @@ def _fit_stage(
     if stage.labels != "human":
         # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
         student.drop_nothing()
-    column: Literal["target", "logit"] = "target" if stage.labels == "human" else "logit"
-    fewest = 1 if stage.labels == "human" else 2
-    parallel.by_main(
-        lambda: TokenStore.build(
-            folder / "lists", paths, student.tokenizer, column, stage.max_lists, fewest, stage.skip_lists
-        )
-    )
-    store = TokenStore(folder / "lists")
+    store = _store(stage, paths, student.tokenizer, folder / "lists")
+    if isinstance(student, SplitStudent) and settings.split is not None and not settings.split.train_encoders:
+        student.freeze(folder / "states", store, stage.fit.precision)
     trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     # a multiple of the processes, which share a batch equally

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from artifact import PairTokenizer
 from artifact.tokenisation import TokenIds
 
-from ..errors import TrainingError
-from ..runs import read_json, write_json
-from ..tables import CandidateList, read_shard
+from .errors import TrainingError
+from .runs import read_json, write_json
+from .tables import CandidateList, read_shard
 
 DONE_FILE = "store.json"
 _FILES = {"ids": np.uint32, "ends": np.int64, "labels": np.float32, "lists": np.int64}
@@ -44,6 +44,7 @@ class TokenStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._arrays = {name: np.memmap(folder / name, kind, "r") for name, kind in _FILES.items()}
         self.lists = len(self._arrays["lists"])
         self.pairs = len(self._arrays["labels"])
@@ -80,6 +81,11 @@ class TokenStore:
             _write(folder, _slice(_lists(shards, fewest), skip_lists, max_lists), tokenizer, label)
             write_json(done, {"key": key})
         return cls(folder)
+
+    @property
+    def key(self) -> str:
+        """Changes with the lists and with how they are tokenised."""
+        return str(read_json(self._folder / DONE_FILE)["key"])
 
     def __getitem__(self, index: int) -> Example:
         """One list, by its number."""

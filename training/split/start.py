@@ -1,0 +1,110 @@
+"""What a split student starts from: its product encoder shortened, its projection and its shortcuts fitted."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from artifact.tokenisation import TokenIds
+
+from ..config import Split, Student
+from ..cross_encoder import TEMPLATE_FILE
+from ..device import autocast, pick_device
+from ..pretrained import TOKENIZER_FILE, pair_tokenizer
+from ..token_store import TokenStore
+from .encoder import TextEncoder, own_states
+from .interaction import Interaction
+from .model import SplitStudent
+from .shorten import shorten
+from .states import encode
+
+SAMPLE_TEXTS = 4_000
+"""Product texts by which the projection is chosen."""
+
+SAMPLE_LISTS = 200
+"""Labelled lists by which the shortcuts are fitted."""
+
+
+def start_split(settings: Student, split: Split, store: TokenStore, work: Path, seed: int) -> SplitStudent:
+    """A student that has learnt nothing but to be itself: as good as the sentence encoder's cosine and MaxSim.
+
+    Goes on where an earlier call was stopped; a finished start is read from `work`.
+
+    Args:
+        settings: of the student.
+        split: of them, those of a split one.
+        store: lists of its first stage, in the student's tokens.
+        work: folder of the start and of what leads to it.
+        seed: of the order of texts.
+
+    Raises:
+        TrainingError: a model cannot be loaded or has not the layers that are asked for, or training fails.
+    """
+    done = work / "start"
+    if (done / TEMPLATE_FILE).exists():
+        return SplitStudent.read(done)
+    torch.manual_seed(seed)
+    tokenizer = pair_tokenizer(settings.init, settings.template, work)
+    whole = TextEncoder.create(settings.init)
+    texts = _texts(store)
+    product_encoder = whole
+    if [*settings.layers] != [*range(whole.layers)]:
+        product_encoder = TextEncoder.create(settings.init, settings.layers)
+        if split.shorten is not None:
+            shorten(product_encoder, whole, tokenizer, texts, split.shorten, work / "shorten", seed)
+    random = np.random.default_rng(seed)
+    picked = random.choice(len(texts), min(SAMPLE_TEXTS, len(texts)), replace=False)
+    product_encoder.to(pick_device()).eval()
+    sample = [texts[i] for i in np.sort(picked)]
+    states = torch.cat([own_states(each) for each in encode(product_encoder, tokenizer, sample, "auto")]).cpu()
+    layers, basis = whole.some_layers(split.interaction_layers), _basis(states, split.state_width)
+    interaction = Interaction(layers, basis, float(states.norm(dim=-1).mean()), whole.width)
+    student = SplitStudent(whole, product_encoder, interaction, split.shape(), tokenizer, work / TOKENIZER_FILE)
+    fit_shortcuts(student, store)
+    student.save(done)
+    shutil.rmtree(work / "shorten", ignore_errors=True)
+    return student
+
+
+def fit_shortcuts(student: SplitStudent, store: TokenStore) -> None:
+    """Sets the weights of cosine and MaxSim and the bias to those nearest to the labels (logits), by least squares."""
+    rows, labels = [], []
+    with torch.no_grad(), autocast(pick_device(), "auto"):
+        student.eval().to(pick_device())
+        for i in range(min(SAMPLE_LISTS, store.lists)):
+            example = store[i]
+            rows.append(student.shortcuts(example.pairs))
+            labels.append(torch.tensor(example.labels))
+        features = torch.cat(rows).double().cpu()
+        design = torch.cat([features, torch.ones(len(features), 1, dtype=torch.float64)], dim=1)
+        wanted = torch.cat(labels).double()[:, None]
+        # Two features that go together: a little ridge keeps either from a weight below 0.
+        ridge = 1e-3 * len(design) * torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+        found = torch.linalg.solve(design.T @ design + ridge, design.T @ wanted).squeeze(1).float()
+        shortcut: Any = student.interaction.shortcut
+        shortcut.weight.copy_(found[None, :-1])
+        shortcut.bias.copy_(found[-1:])
+
+
+def _texts(store: TokenStore) -> list[TokenIds]:
+    """The distinct products of all lists, in order of appearance."""
+    seen: dict[bytes, TokenIds] = {}
+    for i in range(store.lists):
+        for _, product in store[i].pairs:
+            seen.setdefault(product.tobytes(), product)
+    return [text for text in seen.values() if len(text)]
+
+
+def _basis(states: Tensor, width: int | None) -> Tensor | None:
+    """Orthonormal rows, (width, states' width), that keep most of the unit states, (tokens, width); None: all.
+
+    Not centred: it is inner products that are to be kept.
+    """
+    if width is None or width >= states.shape[1]:
+        return None
+    units = torch.nn.functional.normalize(states, dim=-1)
+    directions: Tensor = torch.linalg.svd(units.T @ units)[2]
+    return directions[:width].contiguous()
