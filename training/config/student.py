@@ -62,7 +62,7 @@ class Split(SplitShape):
 
     shorten: Optimisation | None = Field(
         default=None,
-        description="teaches the product encoder, where it keeps some layers of `init` alone, the states of all of them",
+        description="teaches a product encoder that keeps some layers of `init` alone the states of all of them",
     )
     train_encoders: bool = Field(
         default=False, description="train both encoders too; else their states are computed once, and training is fast"
