@@ -170,8 +170,9 @@ def check_models(config: Config) -> None:
                 "logit and without LoRA; name a pretrained encoder instead"
             )
     layers = _check_model(init, student.template)
-    if max(student.layers) >= layers:
-        raise TrainingError(f"{init}: has {layers} layers, the configuration picks {list(student.layers)}")
+    picked = [*student.layers, *(student.split.interaction_layers if student.split is not None else ())]
+    if max(picked) >= layers:
+        raise TrainingError(f"{init}: has {layers} layers, the configuration picks {picked}")
 
 
 def _check_model(model: str, template: InputTemplate) -> int:

@@ -9,10 +9,11 @@ from artifact.calibration import Calibration
 
 from ..config import Config
 from ..config.evaluation import Evaluation
-from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
+from ..cross_encoder import TEMPLATE_FILE
 from ..data import JudgedPair, judged_pairs, read_all_judgements
 from ..errors import TrainingError
 from ..runs import CONFIG_FILE, read_run, write_json
+from ..student import read_student
 from ..teacher.similarity import SentenceEncoder, Similarity
 from ..teacher.teacher import TEACHER_FILE, fit_similarity, read_teacher, similarity_of
 from .compare import compare
@@ -167,7 +168,7 @@ def _models(config: Config, data: Path, folder: Path, url: str | None, key: str 
             models["similarity (weak labels)"] = _scored(fit_similarity(run, similarity), Calibration())
             models[TEACHER] = _scored(read_teacher(run, similarity), Calibration())
         if (run.student / TEMPLATE_FILE).exists():
-            models["student (checkpoint)"] = _scored(CrossEncoder.read(run.student).logits, Calibration())
+            models["student (checkpoint)"] = _scored(read_student(run.student).logits, Calibration())
     if url is not None:
         models[f"served at {url}"] = _served(ServedScorer(url, key))
     return models

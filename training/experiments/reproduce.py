@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from artifact import InputTemplate, TemplateField
 
 from ..config import Config, StudentStage, read_config
-from ..cross_encoder import TEMPLATE_FILE, CrossEncoder
+from ..cross_encoder import TEMPLATE_FILE
 from ..data import JudgedPair, read_all_judgements
 from ..errors import TrainingError
 from ..evaluation import Scorer, word_overlap
 from ..runs import Run, commit, replacing, write_json
+from ..student import read_student
 from ..teacher import SentenceEncoder, Similarity, read_teacher, similarity_of
 from .material import Material
 from .measure import agreement, measure_models
@@ -232,7 +233,7 @@ def _cosine(encoder: str) -> Scorer:
 def _student(folder: Path) -> Scorer:
     if not (folder / TEMPLATE_FILE).exists():
         raise AssertionError(f"{folder}: a finished student without a checkpoint")
-    return CrossEncoder.read(folder).logits
+    return read_student(folder).logits
 
 
 def _data_facts(run: Run, judged: list[JudgedPair], sizes: list[int]) -> dict[str, Any]:

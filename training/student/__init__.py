@@ -1,5 +1,5 @@
-"""The student: a small cross-encoder trained on labelled lists."""
+"""The student: a small model trained on labelled lists."""
 
-from .student import fit_student, pad_lists, read_student_template, train_student
+from .student import StudentModel, fit_student, pad_lists, read_student, read_student_template, train_student
 
-__all__ = ["fit_student", "pad_lists", "read_student_template", "train_student"]
+__all__ = ["StudentModel", "fit_student", "pad_lists", "read_student", "read_student_template", "train_student"]

@@ -1,6 +1,7 @@
 """The student: a small cross-encoder that learns, from labelled lists alone, the margins between a query's products."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -32,6 +33,7 @@ from .sampling import sample_by_quantiles
 StudentModel = CrossEncoder | SplitStudent
 
 CHOSEN_FILE = "chosen.json"
+STATES_FOLDER = "states"
 UNANCHORED = ("pointwise", "soft-target")
 """Losses that already give scores one scale across queries, without `pointwise_weight`."""
 
@@ -90,6 +92,7 @@ def fit_student(
             fitted = work / f"stage-{number}-fit"
             chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number))
             parallel.by_main(partial(_save, student, chosen, done))
+            shutil.rmtree(fitted / STATES_FOLDER, ignore_errors=True)
         student = read_student(done)  # with its dropout as it was
     parallel.by_main(partial(student.save, out))
     return tuple(Chosen(**read_json(work / f"stage-{number}" / CHOSEN_FILE)) for number in range(len(settings.stages)))
@@ -155,7 +158,7 @@ def _fit_stage(
         student.drop_nothing()
     store = _store(stage, paths, student.tokenizer, folder / "lists")
     if isinstance(student, SplitStudent) and settings.split is not None and not settings.split.train_encoders:
-        student.freeze(folder / "states", store, stage.fit.precision)
+        student.freeze(folder / STATES_FOLDER, store, stage.fit.precision)
     trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     # a multiple of the processes, which share a batch equally
