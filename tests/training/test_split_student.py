@@ -220,3 +220,10 @@ def test_a_damaged_interaction_is_refused(fitted):
     (folder / "interaction.safetensors").write_bytes(b"not weights")
     with pytest.raises(TrainingError, match=r"interaction\.safetensors: cannot be read"):
         read_student(folder)
+
+
+def test_a_shortcut_that_is_left_out_stays_out(fitted):
+    student = SplitStudent.read(fitted(shortcuts=("cosine",)) / "out")
+    cosine, maxsim = student.interaction.shortcut.weight.detach()[0].tolist()
+    assert maxsim == 0.0
+    assert cosine != 0.0

@@ -5,7 +5,7 @@ from .data import Catalogue, Data, Judgements, Queries
 from .evaluation import Evaluation
 from .mining import Mining, Pool, WeakLabels
 from .optimisation import Optimisation, Precision
-from .student import INIT_FROM_TEACHER, Split, SplitShape, Student, StudentDev, StudentStage
+from .student import INIT_FROM_TEACHER, Shortcut, Split, SplitShape, Student, StudentDev, StudentStage
 from .teacher import Teacher
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Pool",
     "Precision",
     "Queries",
+    "Shortcut",
     "Split",
     "SplitShape",
     "Student",

@@ -1,6 +1,6 @@
 """Settings of the student."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,9 @@ class StudentDev(Settings):
     )
 
 
+Shortcut = Literal["cosine", "maxsim"]
+
+
 class SplitShape(Settings):
     """What is online of a split student: see `training/split`."""
 
@@ -53,7 +56,10 @@ class SplitShape(Settings):
         default=(4, 5), description="the layers of `init` that the interaction starts from; none: the shortcuts alone"
     )
     state_width: int | None = Field(
-        default=128, ge=1, description="numbers kept of each product token; null: as wide as the encoder's states"
+        default=None, ge=1, description="numbers kept of each product token; null: as wide as the encoder's states"
+    )
+    shortcuts: tuple[Shortcut, ...] = Field(
+        default=get_args(Shortcut), description="what is added to the interaction's output, each with a weight"
     )
 
 
@@ -70,7 +76,7 @@ class Split(SplitShape):
 
     def shape(self) -> SplitShape:
         """What the checkpoint says of itself."""
-        return SplitShape(interaction_layers=self.interaction_layers, state_width=self.state_width)
+        return SplitShape.model_validate(self.model_dump(include=set(SplitShape.model_fields)))
 
 
 class Student(Settings):

@@ -1,4 +1,4 @@
-"""Command line of the experiments: python -m training.experiments world|reproduce|report|throughput|scale."""
+"""Command line of the experiments: python -m training.experiments world|reproduce|report|throughput|scale|variants."""
 
 import argparse
 import json
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         "report": _report,
         "throughput": _throughput,
         "scale": _scale,
+        "variants": _variants,
     }
     try:
         return commands[options.command](options)
@@ -77,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("--out", type=Path, default=Path("runs/scale"))
     scale.add_argument("--limit-mb", type=int, default=1500, help="exit 1 beyond this peak (default: %(default)s)")
     scale.add_argument("--keep", action="store_true", help="leave data and run in place")
+
+    variants = commands.add_parser("variants", help="students of several shapes on the labels of a run, resumable")
+    variants.add_argument("run", type=Path, help="folder of a run whose lists are labelled")
+    variants.add_argument("--data", type=Path, default=DATA, help="folder of the run's data (default: %(default)s)")
+    variants.add_argument("--out", type=Path, required=True)
+    variants.add_argument("--file", type=Path, help="the variants; without it, those of docs/split.md")
+    variants.add_argument("--pairs", type=int, default=100_000, help="labelled pairs to learn from")
+    variants.add_argument("--epochs", type=float, default=2.0, help="over them")
+    variants.add_argument("--only", nargs="+", default=[], help="train just these, beside other processes")
     return parser
 
 
@@ -133,6 +143,20 @@ def _scale(options: argparse.Namespace) -> int:
     from .scale import run_scale
 
     return run_scale(options.rows, options.out, options.limit_mb, options.keep)
+
+
+def _variants(options: argparse.Namespace) -> int:
+    from ..runs import read_run
+    from .reproduce import say_to_stderr
+    from .variants import VARIANTS_FILE, Comparison, compare_variants, read_variants
+
+    what = Comparison(read_run(options.run, options.data), options.out, options.pairs, options.epochs)
+    path = compare_variants(what, read_variants(options.file or VARIANTS_FILE), options.only, say_to_stderr)
+    if path is None:
+        print(f"trained {', '.join(options.only)}; the command without --only measures all")
+    else:
+        print(f"results in {path}")
+    return 0
 
 
 if __name__ == "__main__":

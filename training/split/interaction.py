@@ -8,16 +8,21 @@ two vectors, and MaxSim (Khattab and Zaharia, ColBERT, SIGIR 2020) weighted by t
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..config import Shortcut
+
 MASKED = -1e4
 """Added to attention scores of padding: far below any score, and inside the range of bfloat16."""
 
-SHORTCUTS = 2
+SPECIAL = 2
+"""Special tokens around a text."""
+
+SHORTCUTS = get_args(Shortcut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +131,19 @@ class Interaction(nn.Module):
         start = norm * (torch.eye(width) if basis is None else basis)
         self.layers = nn.ModuleList(InteractionLayer(layer, len(start), start) for layer in layers)
         self.importance = nn.Linear(width, 1)
-        self.shortcut = nn.Linear(SHORTCUTS, 1)
+        self.shortcut = nn.Linear(len(SHORTCUTS), 1)
         self.pooler = nn.Linear(width, width)
         self.head = nn.Linear(width, 1, bias=False)
         for zero in (self.importance.weight, self.importance.bias, self.head.weight, self.shortcut.bias):
             nn.init.zeros_(zero)
         nn.init.ones_(self.shortcut.weight)
+
+    @torch.no_grad()
+    def keep_shortcuts(self, kept: Sequence[Shortcut]) -> None:
+        """Takes the weight from all other shortcuts, for good."""
+        mask = torch.tensor([[float(each in kept) for each in SHORTCUTS]])
+        self.shortcut.weight.mul_(mask.to(self.shortcut.weight.device))
+        self.shortcut.weight.register_hook(lambda gradient: gradient * mask.to(gradient.device))
 
     def product_states(self, states: Tensor) -> Tensor:
         """What is kept of a product's tokens: (..., width) to (..., state width), of unit length."""
@@ -173,7 +185,7 @@ class Interaction(nn.Module):
         present = queries.present
         length = present.sum(1, keepdim=True)
         position = torch.arange(present.shape[1], device=present.device)[None, :]
-        own = torch.where(length > SHORTCUTS, present & (position > 0) & (position < length - 1), present)
+        own = torch.where(length > SPECIAL, present & (position > 0) & (position < length - 1), present)
         scores = self.importance(queries.states).squeeze(-1).float()
         weights: Tensor = scores.masked_fill(~own, -torch.inf).softmax(dim=-1)
         return weights

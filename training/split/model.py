@@ -67,6 +67,7 @@ class SplitStudent(nn.Module):
         self.shape = shape
         self.tokenizer = tokenizer
         self.tokenizer_path = tokenizer_path
+        interaction.keep_shortcuts(shape.shortcuts)
         self._known: dict[Side, FrozenStates] = {}
 
     @classmethod

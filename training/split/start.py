@@ -16,7 +16,7 @@ from ..device import autocast, pick_device
 from ..pretrained import TOKENIZER_FILE, pair_tokenizer
 from ..token_store import TokenStore
 from .encoder import TextEncoder, own_states
-from .interaction import Interaction
+from .interaction import SHORTCUTS, Interaction
 from .model import SplitStudent
 from .shorten import shorten
 from .states import encode
@@ -74,9 +74,10 @@ def fit_shortcuts(student: SplitStudent, store: TokenStore) -> None:
     rows, labels = [], []
     with torch.no_grad(), autocast(pick_device(), "auto"):
         student.eval().to(pick_device())
+        kept = torch.tensor([float(each in student.shape.shortcuts) for each in SHORTCUTS], device=pick_device())
         for i in range(min(SAMPLE_LISTS, store.lists)):
             example = store[i]
-            rows.append(student.shortcuts(example.pairs))
+            rows.append(student.shortcuts(example.pairs) * kept)
             labels.append(torch.tensor(example.labels))
         features = torch.cat(rows).double().cpu()
         design = torch.cat([features, torch.ones(len(features), 1, dtype=torch.float64)], dim=1)
