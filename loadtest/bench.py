@@ -135,6 +135,7 @@ def run_bench(
     text: ProductText | None,
     log_dir: Path,
     say: Callable[[str], object],
+    introduction: Sequence[ScoreRequest] = (),
 ) -> Result:
     """Starts, measures and stops all contestants. One that fails drops out and is reported; the others go on.
 
@@ -145,6 +146,7 @@ def run_bench(
         text: what servers without fields get of a product; without it, what the first server's template reads.
         log_dir: for what the servers print.
         say: told of the progress, a line at a time.
+        introduction: requests to the servers of our contract before the warm-up.
     """
     result = Result([Entry(contestant) for contestant in contestants], text or ProductText())
     lanes: list[_Lane] = []
@@ -155,7 +157,8 @@ def run_bench(
             if lane := _start(entry, result, plan, log_dir, servers, learn_text=text is None):
                 lanes.append(lane)
         for lane in lanes:
-            _attempt(lane, partial(_warm_up, requests=requests[: plan.warmup]))
+            first = () if lane.entry.contestant.peer else introduction
+            _attempt(lane, partial(_warm_up, requests=[*first, *requests[: plan.warmup]]))
         for number in range(plan.rounds):
             for level in range(len(plan.in_flight)):
                 for lane in _rotated(lanes, number):

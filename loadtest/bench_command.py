@@ -14,6 +14,7 @@ from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain
 from .distinct import distinct_requests
 from .errors import Exit, LoadtestError
 from .hosting import add_server_options, ports_of
+from .novelty import introductions, unseen
 from .protocols import ProductText
 from .report import write_json
 from .traffic import PRODUCT_FIELDS, load_traffic
@@ -61,6 +62,15 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     much.add_argument("--warmup", type=int, default=20, help="requests before, not counted (default %(default)s)")
     much.add_argument("--products", type=int, default=64, help="of synthetic traffic (default %(default)s)")
     much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, no pair twice; synthetic without")
+    novelty = much.add_mutually_exclusive_group()
+    novelty.add_argument(
+        "--seen-products",
+        action="store_true",
+        help="servers of our contract get every product once before, under another query: no pair of it is known",
+    )
+    novelty.add_argument(
+        "--unseen-products", action="store_true", help="every product of every request has a title of its own"
+    )
     much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
     much.add_argument("--settle-s", type=float, default=0.3, help="pause before each turn (default %(default)s)")
     add_server_options(much)
@@ -105,11 +115,25 @@ def bench(
     spare = _SYNTHETIC_SPARE * plan.needed
     traffic = load_traffic(parsed.traffic, requests=spare, products=parsed.products, seed=parsed.seed)
     requests = distinct_requests(traffic.requests, plan.needed, traffic.source)
+    products = ""
+    if parsed.unseen_products:
+        requests, products = unseen(requests), "a number before each title made every product one that nobody had met"
+    introduction = introductions(requests) if parsed.seen_products else []
+    if introduction:
+        products = "servers of our contract had met every product before, under another query"
     # A polite end stops the servers too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
-        result = run_bench(contestants, requests, plan, text=_text(parsed), log_dir=Path(log_dir), say=print_progress)
+        result = run_bench(
+            contestants,
+            requests,
+            plan,
+            text=_text(parsed),
+            log_dir=Path(log_dir),
+            say=print_progress,
+            introduction=introduction,
+        )
     conditions = Conditions(
         traffic=traffic,
         requests=requests,
@@ -119,6 +143,7 @@ def bench(
         peer_missing=peer if isinstance(peer, str) else None,
         min_ratio=parsed.min_ratio,
         max_p99_ratio=parsed.max_p99_ratio,
+        products=products,
     )
     report = as_markdown(result, conditions)
     print_out(report)

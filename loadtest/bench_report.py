@@ -30,6 +30,8 @@ class Conditions:
     """The first contestant's pairs/s over the peer's must be at least this, at each number in flight."""
     max_p99_ratio: float | None
     """Its p99 over the peer's may be at most this."""
+    products: str = ""
+    """What the servers had met of the products before, in words; empty where nothing was done about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def as_markdown(result: Result, conditions: Conditions) -> str:
         "pairs/s and its ratio: median of the rounds (least - most). p99 and its ratio: over all "
         f"{plan.rounds * plan.requests} requests (least - most of the rounds).",
         f"Traffic: {conditions.traffic.source}; {len(asked)} requests to each contestant, {plan.warmup} of them to "
-        f"warm up, {len(seen)} pairs, none of them twice; {len(texts)} different product texts.",
+        f"warm up, {len(seen)} pairs, none of them twice; {len(texts)} different product texts"
+        f"{'; ' if conditions.products else ''}{conditions.products}.",
         f"Machine: {about['cpu']}, {about['cores']} cores, load {conditions.load_before:.1f} before, "
         f"{conditions.load_after:.1f} after. The client's share is its CPU time over all CPU time used.",
         "",
@@ -165,6 +168,7 @@ def as_json(result: Result, conditions: Conditions) -> dict[str, Any]:
         "load": {"before": conditions.load_before, "after": conditions.load_after},
         "plan": asdict(conditions.plan),
         "traffic": conditions.traffic.source,
+        "products": conditions.products,
         "peer_missing": conditions.peer_missing,
         "product_text": {"fields": list(result.text.fields), "omit_if_in": dict(result.text.omit_if_in or {})},
         "verdict": {"exit": int(code), "name": code.name.lower(), "because": because},

@@ -18,6 +18,7 @@ from loadtest.closed_loop import ask_all
 from loadtest.contestants import Contestant, infinity
 from loadtest.distinct import distinct_requests
 from loadtest.errors import Exit, ServerError, TrafficError
+from loadtest.novelty import introductions, unseen
 from loadtest.peers.infinity import name_only
 from loadtest.protocols import ProductText, RerankProtocol, ScoreProtocol
 from loadtest.traffic import load_traffic, make_request
@@ -373,3 +374,45 @@ def test_the_peer_is_missing_without_a_model_or_an_interpreter(tmp_path):
 
 def test_the_recipe_cuts_paths_to_names():
     assert name_only(lambda **_: Path("/some/folder/model.onnx"))(anything=1) == Path("model.onnx")
+
+
+def test_products_are_introduced_once_and_under_another_query():
+    requests = [make_request("mouse", [{"title": "a"}, {"title": "b"}]), make_request("cable", [{"title": "b"}])]
+    (introduction,) = introductions(requests)
+    assert [product["title"] for product in introduction.products] == ["a", "b"]
+    assert introduction.query not in ("mouse", "cable")
+    many = [make_request("mouse", [{"title": f"{i} {j}"} for j in range(64)]) for i in range(20)]
+    introduced = [product["title"] for request in introductions(many) for product in request.products]
+    assert sorted(introduced) == sorted(product["title"] for request in many for product in request.products)
+
+
+def test_unseen_products_have_titles_that_no_request_has():
+    requests = [make_request("mouse", [{"title": "a"}, {"title": "0 a"}])] * 2
+    titles = [product["title"] for request in unseen(requests) for product in request.products]
+    assert len(set(titles)) == 4
+    assert not {"a", "0 a"} & set(titles)
+    assert [request.query for request in unseen(requests)] == ["mouse", "mouse"]
+
+
+def test_servers_of_our_contract_alone_are_introduced_to_products(tmp_path):
+    traffic = load_traffic(None, requests=60, products=6, seed=1)
+    requests = distinct_requests(traffic.requests, PLAN.needed, traffic.source)
+    result = run_bench(
+        [fake("ours", "--once"), fake("peer", "--once", peer=True)],
+        requests,
+        PLAN,
+        text=None,
+        log_dir=tmp_path,
+        say=lambda _: None,
+        introduction=[requests[-1]],  # which --once tells when it comes again
+    )
+    ours, peer = result.entries
+    assert ours.failure is not None
+    assert peer.failure is None
+
+
+@pytest.mark.parametrize("option", ["--seen-products", "--unseen-products"])
+def test_the_report_says_what_servers_had_met_of_the_products(loadtest, option):
+    done = loadtest("bench", f"--command=ours={command('--once')}", option, *QUICK)
+    assert done.returncode == 0, done.stdout
+    assert ("had met every product before" if option == "--seen-products" else "nobody had met") in done.stdout
