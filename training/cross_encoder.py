@@ -170,7 +170,9 @@ def check_models(config: Config) -> None:
                 "logit and without LoRA; name a pretrained encoder instead"
             )
     layers = _check_model(init, student.template)
-    picked = [*student.layers, *(student.split.interaction_layers if student.split is not None else ())]
+    picked = [*student.layers]
+    if student.split is not None:
+        picked += [*student.split.interaction_layers, *(student.split.query_layers or ())]
     if max(picked) >= layers:
         raise TrainingError(f"{init}: has {layers} layers, the configuration picks {picked}")
 

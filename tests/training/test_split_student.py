@@ -179,9 +179,11 @@ def test_a_shortened_encoder_comes_near_the_whole_one(tiny_encoder, fitted, tmp_
     assert distance() < before / 4
 
 
-def test_a_shortened_encoder_is_of_the_products_alone(fitted):
-    student = SplitStudent.read(fitted(layers=(1,), shorten={**FIT, "epochs": 2}) / "out")
-    assert (student.query_encoder.layers, student.product_encoder.layers) == (3, 1)
+def test_queries_and_products_share_an_encoder_unless_queries_get_their_own(fitted):
+    shared = SplitStudent.read(fitted("shared", layers=(1,), shorten={**FIT, "epochs": 2}) / "out")
+    assert shared.query_encoder is shared.product_encoder
+    own = SplitStudent.read(fitted("own", layers=(1,), query_layers=(0, 1, 2), shorten={**FIT, "epochs": 2}) / "out")
+    assert (own.query_encoder.layers, own.product_encoder.layers) == (3, 1)
 
 
 def test_a_finished_start_is_taken_as_it_is(fitted):

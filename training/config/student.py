@@ -66,9 +66,13 @@ class SplitShape(Settings):
 class Split(SplitShape):
     """How a split student is made."""
 
+    query_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None,
+        description="the layers of `init` that an encoder of queries alone keeps; null: products' is theirs",
+    )
     shorten: Optimisation | None = Field(
         default=None,
-        description="teaches a product encoder that keeps some layers of `init` alone the states of all of them",
+        description="teaches an encoder that keeps some layers of `init` alone the states of all of them",
     )
     train_encoders: bool = Field(
         default=False, description="train both encoders too; else their states are computed once, and training is fast"
@@ -87,7 +91,7 @@ class Student(Settings):
     )
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         min_length=1,
-        description="the layers of `init` that the student keeps; a split one, that its product encoder does",
+        description="the layers of `init` that the student keeps; a split one, in its encoder of products",
     )
     split: Split | None = Field(default=None, description="makes it a split student; without it, a cross-encoder")
     template: InputTemplate

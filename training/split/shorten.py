@@ -1,4 +1,4 @@
-"""A shorter product encoder: a few layers of the sentence encoder, taught to give the states of all of them.
+"""A shorter encoder: a few layers of the sentence encoder, taught to give the states of all of them.
 
 A product that nobody has seen costs its encoder's layers online, and half as many layers make it half as dear.
 """
@@ -16,7 +16,7 @@ from ..config import Optimisation
 from ..loop import fit, shuffled_batch
 from .encoder import TextEncoder, pooled
 
-LABEL = "product encoder"
+LABEL = "shorter encoder"
 
 
 def shorten(

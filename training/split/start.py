@@ -1,6 +1,7 @@
 """What a split student starts from: its product encoder shortened, its projection and its shortcuts fitted."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from artifact import PairTokenizer
 from artifact.tokenisation import TokenIds
 
 from ..config import Split, Student
@@ -22,7 +24,7 @@ from .shorten import shorten
 from .states import encode
 
 SAMPLE_TEXTS = 4_000
-"""Product texts by which the projection is chosen."""
+"""Texts by which the projection is chosen."""
 
 SAMPLE_LISTS = 200
 """Labelled lists by which the shortcuts are fitted."""
@@ -50,11 +52,11 @@ def start_split(settings: Student, split: Split, store: TokenStore, work: Path, 
     tokenizer = pair_tokenizer(settings.init, settings.template, work)
     whole = TextEncoder.create(settings.init)
     texts = _texts(store)
-    product_encoder = whole
-    if [*settings.layers] != [*range(whole.layers)]:
-        product_encoder = TextEncoder.create(settings.init, settings.layers)
-        if split.shorten is not None:
-            shorten(product_encoder, whole, tokenizer, texts, split.shorten, work / "shorten", seed)
+    product_encoder = _encoder(settings, split, whole, settings.layers, tokenizer, texts, work / "shorten", seed)
+    query_encoder = product_encoder
+    if split.query_layers is not None:
+        own = work / "shorten-query"
+        query_encoder = _encoder(settings, split, whole, split.query_layers, tokenizer, texts, own, seed)
     random = np.random.default_rng(seed)
     picked = random.choice(len(texts), min(SAMPLE_TEXTS, len(texts)), replace=False)
     product_encoder.to(pick_device()).eval()
@@ -62,11 +64,31 @@ def start_split(settings: Student, split: Split, store: TokenStore, work: Path, 
     states = torch.cat([own_states(each) for each in encode(product_encoder, tokenizer, sample, "auto")]).cpu()
     layers, basis = whole.some_layers(split.interaction_layers), _basis(states, split.state_width)
     interaction = Interaction(layers, basis, float(states.norm(dim=-1).mean()), whole.width)
-    student = SplitStudent(whole, product_encoder, interaction, split.shape(), tokenizer, work / TOKENIZER_FILE)
+    student = SplitStudent(query_encoder, product_encoder, interaction, split.shape(), tokenizer, work / TOKENIZER_FILE)
     fit_shortcuts(student, store)
     student.save(done)
-    shutil.rmtree(work / "shorten", ignore_errors=True)
+    for name in ("shorten", "shorten-query"):
+        shutil.rmtree(work / name, ignore_errors=True)
     return student
+
+
+def _encoder(
+    settings: Student,
+    split: Split,
+    whole: TextEncoder,
+    layers: Sequence[int],
+    tokenizer: PairTokenizer,
+    texts: Sequence[TokenIds],
+    folder: Path,
+    seed: int,
+) -> TextEncoder:
+    """The encoder of these layers: the whole one where they are all of its own, else a shorter one, taught if asked."""
+    if [*layers] == [*range(whole.layers)]:
+        return whole
+    short = TextEncoder.create(settings.init, layers)
+    if split.shorten is not None:
+        shorten(short, whole, tokenizer, texts, split.shorten, folder, seed)
+    return short
 
 
 def fit_shortcuts(student: SplitStudent, store: TokenStore) -> None:
@@ -91,11 +113,12 @@ def fit_shortcuts(student: SplitStudent, store: TokenStore) -> None:
 
 
 def _texts(store: TokenStore) -> list[TokenIds]:
-    """The distinct products of all lists, in order of appearance."""
+    """The distinct queries and products of all lists, in order of appearance."""
     seen: dict[bytes, TokenIds] = {}
     for i in range(store.lists):
-        for _, product in store[i].pairs:
-            seen.setdefault(product.tobytes(), product)
+        pairs = store[i].pairs
+        for text in (pairs[0][0], *(product for _, product in pairs)):
+            seen.setdefault(text.tobytes(), text)
     return [text for text in seen.values() if len(text)]
 
 
