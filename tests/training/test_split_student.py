@@ -18,6 +18,8 @@ from training.split.states import FrozenStates
 from training.student import fit_student, read_student
 from training.tables import Candidate, CandidateList, write_shard
 
+from .processes import launch_two
+
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=20),), max_query_tokens=8, max_tokens=32)
 KINDS = ("lamp", "mouse", "tripod", "headset")
 PAIRS = [("lamp red", {"title": f"acme {kind} {colour}"}) for kind in KINDS for colour in ("red", "black")]
@@ -229,3 +231,33 @@ def test_a_shortcut_that_is_left_out_stays_out(fitted):
     cosine, maxsim = student.interaction.shortcut.weight.detach()[0].tolist()
     assert maxsim == 0.0
     assert cosine != 0.0
+
+
+IN_TWO = """
+import pathlib, sys
+from training import parallel
+from training.config import Student
+from training.student import fit_student
+parallel.processes()
+folder = pathlib.Path(sys.argv[1])
+settings = Student.model_validate_json((folder / "settings.json").read_bytes())
+fit_student(settings, {"teacher": [folder / "lists.parquet"]}, folder / "two", folder / "two-out", 0)
+"""
+
+
+def test_two_processes_start_and_train_the_student_that_one_does(tiny_encoder, shard, tmp_path):
+    few = {**FIT, "learning_rate": 1e-3, "epochs": 1}
+    settings = Student(
+        init=str(tiny_encoder),
+        layers=(1,),
+        template=TEMPLATE,
+        split=Split(interaction_layers=(0, 1), state_width=8, shorten=few),
+        stages=(StudentStage(labels="teacher", fit=few),),
+    )
+    (tmp_path / "settings.json").write_text(settings.model_dump_json())
+    (tmp_path / "script.py").write_text(IN_TWO)
+    launch_two(tmp_path / "script.py", [str(tmp_path)], "--multi_gpu")
+    fit_student(settings, {"teacher": [shard]}, tmp_path / "one", tmp_path / "one-out", 0)
+    one, two = (read_student(tmp_path / name).logits(PAIRS) for name in ("one-out", "two-out"))
+    np.testing.assert_allclose(two, one, atol=0.02)  # from states in float16
+    assert one.std() > 0.1

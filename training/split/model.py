@@ -1,6 +1,7 @@
 """The split student as training, evaluation and export see it: text pairs to logits, and a checkpoint folder."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from artifact import PairTokenizer, Product
 from artifact.tokenisation import TokenIds
 
+from .. import parallel
 from ..config import Precision, SplitShape
 from ..cross_encoder import TEMPLATE_FILE, EncodedPair, read_template
 from ..device import autocast, pick_device
@@ -128,10 +130,13 @@ class SplitStudent(nn.Module):
         )
         for side, encoder, texts in sides:
             encoder.requires_grad_(False)
+            known = [*{text.tobytes(): text for text in texts}.values()]
             label = f"states of {side} texts"
-            self._known[side] = FrozenStates.build(
-                folder / side, encoder, self.tokenizer, texts, store.key, precision, label
+            build = partial(
+                FrozenStates.build, folder / side, encoder, self.tokenizer, known, store.key, precision, label
             )
+            parallel.by_main(build)
+            self._known[side] = build()
 
     def forward(self, pairs: Sequence[EncodedPair], chunk: int = CHUNK) -> Tensor:
         """Logits, shape (pairs,), in the order given; run in chunks sorted by length so that little is padding."""

@@ -13,7 +13,9 @@ from artifact import PairTokenizer
 from artifact.tokenisation import TokenIds
 
 from ..config import Optimisation
+from ..errors import TrainingError
 from ..loop import fit, shuffled_batch
+from ..parallel import processes, share
 from .encoder import TextEncoder, pooled
 
 LABEL = "shorter encoder"
@@ -43,14 +45,20 @@ def shorten(
         seed: of the order.
 
     Raises:
-        TrainingError: a gradient is not finite, or a checkpoint is damaged or cannot be written.
+        TrainingError: there are too few texts, a gradient is not finite, or a checkpoint is damaged or cannot be
+            written.
     """
     whole.eval()
-    batch = min(settings.batch_pairs, len(texts))
+    count = processes().count
+    batch = min(settings.batch_pairs // count, len(texts) // count) * count
+    if not batch:
+        raise TrainingError(
+            f"{len(texts)} texts in batches of {settings.batch_pairs} cannot be shared by {count} processes"
+        )
     _drop_nothing(short)
 
     def step_loss(step: int) -> Tensor:
-        picked = [texts[i] for i in shuffled_batch(step, batch, len(texts), seed).tolist()]
+        picked = [texts[i] for i in share(shuffled_batch(step, batch, len(texts), seed)).tolist()]
         with torch.no_grad():
             wanted = whole(picked, tokenizer)
         return state_distance(short(picked, tokenizer), wanted)

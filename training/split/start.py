@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from torch import Tensor
 from artifact import PairTokenizer
 from artifact.tokenisation import TokenIds
 
+from .. import parallel
 from ..config import Split, Student
 from ..cross_encoder import TEMPLATE_FILE
 from ..device import autocast, pick_device
-from ..pretrained import TOKENIZER_FILE, pair_tokenizer
 from ..token_store import TokenStore
 from .encoder import TextEncoder, own_states
 from .interaction import SHORTCUTS, Interaction
@@ -30,7 +31,15 @@ SAMPLE_LISTS = 200
 """Labelled lists by which the shortcuts are fitted."""
 
 
-def start_split(settings: Student, split: Split, store: TokenStore, work: Path, seed: int) -> SplitStudent:
+def start_split(
+    settings: Student,
+    split: Split,
+    store: TokenStore,
+    tokenizer: PairTokenizer,
+    tokenizer_path: Path,
+    work: Path,
+    seed: int,
+) -> SplitStudent:
     """A student that has learnt nothing but to be itself: as good as the sentence encoder's cosine and MaxSim.
 
     Goes on where an earlier call was stopped; a finished start is read from `work`.
@@ -39,6 +48,8 @@ def start_split(settings: Student, split: Split, store: TokenStore, work: Path, 
         settings: of the student.
         split: of them, those of a split one.
         store: lists of its first stage, in the student's tokens.
+        tokenizer: of both encoders.
+        tokenizer_path: its file.
         work: folder of the start and of what leads to it.
         seed: of the order of texts.
 
@@ -49,7 +60,6 @@ def start_split(settings: Student, split: Split, store: TokenStore, work: Path, 
     if (done / TEMPLATE_FILE).exists():
         return SplitStudent.read(done)
     torch.manual_seed(seed)
-    tokenizer = pair_tokenizer(settings.init, settings.template, work)
     whole = TextEncoder.create(settings.init)
     texts = _texts(store)
     product_encoder = _encoder(settings, split, whole, settings.layers, tokenizer, texts, work / "shorten", seed)
@@ -64,9 +74,9 @@ def start_split(settings: Student, split: Split, store: TokenStore, work: Path, 
     states = torch.cat([own_states(each) for each in encode(product_encoder, tokenizer, sample, "auto")]).cpu()
     layers, basis = whole.some_layers(split.interaction_layers), _basis(states, split.state_width)
     interaction = Interaction(layers, basis, float(states.norm(dim=-1).mean()), whole.width)
-    student = SplitStudent(query_encoder, product_encoder, interaction, split.shape(), tokenizer, work / TOKENIZER_FILE)
+    student = SplitStudent(query_encoder, product_encoder, interaction, split.shape(), tokenizer, tokenizer_path)
     fit_shortcuts(student, store)
-    student.save(done)
+    parallel.by_main(partial(student.save, done))
     for name in ("shorten", "shorten-query"):
         shutil.rmtree(work / name, ignore_errors=True)
     return student

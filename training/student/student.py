@@ -22,7 +22,7 @@ from ..errors import TrainingError
 from ..label import unlabelled
 from ..loop import Chosen, Selection, fit, shuffled_batch
 from ..losses import LOSSES
-from ..pretrained import pair_tokenizer
+from ..pretrained import TOKENIZER_FILE, pair_tokenizer
 from ..runs import Run, read_json, write_json
 from ..split import SHAPE_FILE, SplitStudent, start_split
 from ..tables import shards
@@ -34,6 +34,8 @@ StudentModel = CrossEncoder | SplitStudent
 
 CHOSEN_FILE = "chosen.json"
 STATES_FOLDER = "states"
+FIRST_LISTS = Path("stage-0-fit") / "lists"
+"""Where the first stage keeps its tokenised lists, which a split student's start reads too."""
 UNANCHORED = ("pointwise", "soft-target")
 """Losses that already give scores one scale across queries, without `pointwise_weight`."""
 
@@ -85,7 +87,14 @@ def fit_student(
     if here.sharded:
         raise TrainingError("the student is small and is not sharded: launch it with --multi_gpu, without FSDP")
     own = work if here.main else work / f"process-{here.rank}"  # gets the tokenizer, of each process its own
-    student = _start(settings, sources, own, seed)
+    student: StudentModel
+    if settings.split is None:
+        student = CrossEncoder.create(settings.init, settings.template, own, settings.layers)
+    else:
+        first = settings.stages[0]
+        tokenizer = pair_tokenizer(settings.init, settings.template, own)
+        store = _store(first, sources[first.labels], tokenizer, work / FIRST_LISTS)
+        student = start_split(settings, settings.split, store, tokenizer, own / TOKENIZER_FILE, work, seed)
     for number, stage in enumerate(settings.stages):
         done = work / f"stage-{number}"
         if not (done / TEMPLATE_FILE).exists():
@@ -117,16 +126,6 @@ def read_student_template(run: Run) -> InputTemplate:
     if not path.exists():
         raise TrainingError(f"{run.folder}: has no finished student; run the stage `student` first")
     return read_template(path)
-
-
-def _start(settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, seed: int) -> StudentModel:
-    """The student before its first stage."""
-    if settings.split is None:
-        return CrossEncoder.create(settings.init, settings.template, work, settings.layers)
-    first = settings.stages[0]
-    tokenizer = pair_tokenizer(settings.init, settings.template, work)
-    store = _store(first, sources[first.labels], tokenizer, work / "start-lists")
-    return start_split(settings, settings.split, store, work, seed)
 
 
 def _store(stage: StudentStage, paths: Sequence[Path], tokenizer: PairTokenizer, folder: Path) -> TokenStore:
