@@ -1,9 +1,9 @@
 """The bytes of a states file: header, records, index, footer. All numbers are little-endian.
 
     header   HEADER_BYTES: magic, format version, whose states these are and their layout as JSON, CRC-32
-    records  one after another, each a multiple of 4 bytes:
+    records  one after another, each a multiple of 8 bytes, so that numpy reads the index without a copy:
              CRC-32 of what follows in it, tokens (uint32), key (16 bytes), scales, scale of the pooled vector,
-             states of the tokens, pooled vector, zeros up to a multiple of 4
+             states of the tokens, pooled vector, zeros up to a multiple of 8
     index    the first 8 bytes of every key as a number, ascending, then where each key's record begins (uint64 both)
     footer   FOOTER_BYTES: magic, products, where the index begins, size of the file, CRC-32 of the index, CRC-32
 
@@ -134,7 +134,7 @@ class RecordFormat:
 
     def size(self, tokens: int) -> int:
         """Bytes of the record of a product of so many tokens."""
-        return -(-(self._fixed_bytes + tokens * self._token_bytes) // 4) * 4
+        return -(-(self._fixed_bytes + tokens * self._token_bytes) // 8) * 8
 
     def write(self, key: bytes, state: ProductState) -> bytes:
         """The record of a product.

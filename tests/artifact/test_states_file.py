@@ -122,6 +122,13 @@ def test_states_are_views_that_stay_readable_when_the_file_is_closed(tmp_path, l
         file.get_many([key])
 
 
+@pytest.mark.parametrize("products", range(1, 9))
+def test_an_index_lies_where_numpy_reads_it_without_a_copy(tmp_path, products):
+    file = StatesFile.open(write(tmp_path / "a.states", some_states(products)), VERSION, INT8)
+    assert file._prefixes.flags.aligned
+    assert file._offsets.flags.aligned
+
+
 def test_a_closed_file_leaves_no_descriptor_open(tmp_path):
     path = write(tmp_path / "a.states", some_states(3))
     before = len([*Path("/proc/self/fd").iterdir()])
@@ -134,9 +141,9 @@ def test_a_closed_file_leaves_no_descriptor_open(tmp_path):
 @pytest.mark.parametrize(
     ("layout", "tokens", "expected"),
     [
-        (StateLayout(precision="int8", width=384, pooled_width=384), 30, 24 + 30 * 388 + 4 + 384),
-        (StateLayout(precision="int8", width=128, pooled_width=384), 30, 24 + 30 * 132 + 4 + 384),
-        (StateLayout(precision="fp32", width=384, pooled_width=384), 30, 24 + 30 * 1540 + 4 + 1536),
+        (StateLayout(precision="int8", width=384, pooled_width=384), 30, 24 + 30 * 388 + 4 + 384 + 4),
+        (StateLayout(precision="int8", width=128, pooled_width=384), 30, 24 + 30 * 132 + 4 + 384 + 4),
+        (StateLayout(precision="fp32", width=384, pooled_width=384), 30, 24 + 30 * 1540 + 4 + 1536 + 4),
         (StateLayout(precision="int8", width=5, pooled_width=2), 1, 40),
     ],
 )
