@@ -219,7 +219,7 @@ def opened(path, content):
         return None
 
 
-same_folder = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @same_folder
@@ -335,6 +335,18 @@ def test_a_damaged_record_of_an_earlier_writer_goes_with_all_behind_it(tmp_path,
         writer.append((key, state) for key, state in states.items() if key not in writer.kept)
         writer.finish()
     assert path.read_bytes() == content
+
+
+def test_nothing_of_a_torn_end_stays_behind_what_is_written_after_it(tmp_path, sound):
+    states, content = sound
+    path = tmp_path / "a.states"
+    path.with_name("a.states.partial").write_bytes(content[:HEADER_BYTES] + b"\xff" + content[HEADER_BYTES + 1 :])
+    with StatesWriter(path, header()) as writer:
+        assert writer.products == 0
+        assert writer.cut_bytes == len(content) - HEADER_BYTES
+        writer.append([*states.items()][:2])
+        writer.finish()
+    assert StatesFile.open(path, VERSION, INT8).products == 2
 
 
 def test_what_was_begun_for_another_version_is_refused_and_left_alone(tmp_path):

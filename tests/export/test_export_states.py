@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -335,6 +334,15 @@ def test_what_is_kept_is_not_computed_again(
 
 
 @pytest.mark.usefixtures("_small_windows")
+def test_batches_are_of_products_of_about_the_same_length(artifact: Path) -> None:
+    tokenizer = load_artifact(artifact).tokenizer
+    products = [(number.to_bytes(16), product) for number, product in enumerate(made_up(200))]
+    lengths = [len(ids) for _, batch in states._batches(iter(products), tokenizer, set()) for ids in batch]
+    assert lengths[:100] == sorted(lengths[:100])
+    assert lengths[100:] == sorted(lengths[100:])
+
+
+@pytest.mark.usefixtures("_small_windows")
 def test_a_batch_that_is_kept_in_part_is_computed_whole(artifact: Path) -> None:
     tokenizer = load_artifact(artifact).tokenizer
     products = [(number.to_bytes(16), product) for number, product in enumerate(made_up(150))]
@@ -402,18 +410,22 @@ def test_a_process_killed_in_the_middle_and_started_again_makes_the_same_bytes(
     assert list(folder.iterdir()) == [report.path]
 
 
+SMALL_DISK = """
+import resource, sys
+from export.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 def test_a_full_disk_ends_in_a_sentence_and_nothing_is_lost(artifact: Path, catalogue: Path, tmp_path: Path) -> None:
     old = write_csv(tmp_path / "old.csv", made_up(20, seed=9))
     path = compute(old, artifact, tmp_path / "states")
     before = path.read_bytes()
     expected = compute(catalogue, artifact, tmp_path / "at-once").read_bytes()
     full = HEADER_BYTES + 30_001
-
-    def almost_no_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (full, full))
-
-    command = [sys.executable, "-B", "-m", "export", "states", str(catalogue), str(artifact), str(path.parent)]
-    done = subprocess.run(command, cwd=ROOT, preexec_fn=almost_no_disk, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", SMALL_DISK, str(full), "states", str(catalogue), str(artifact), str(path.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "File too large; the same command goes on from the last whole product" in done.stderr
     assert "Traceback" not in done.stderr
