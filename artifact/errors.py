@@ -1,4 +1,4 @@
-"""Why an artifact is refused. Every refusal names the file and what was expected."""
+"""Why an artifact, or a file of product states, is refused. Every refusal names the file and what was expected."""
 
 from pathlib import Path
 
@@ -9,6 +9,20 @@ class ArtifactError(Exception):
     Args:
         path: the file or folder at fault.
         problem: what is wrong with it, and what was expected instead.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class StatesError(Exception):
+    """A file of product states that must not be read, or cannot be written.
+
+    Args:
+        path: the file at fault.
+        problem: what is wrong with it, and what to do.
     """
 
     def __init__(self, path: Path, problem: str) -> None:

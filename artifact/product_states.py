@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +71,30 @@ def state_key(version: str, template: InputTemplate, product: Product) -> bytes:
     # With its length before each part, no text can pass for several.
     text = "".join(f"{max_tokens}:{len(part)}:{part}" for part, max_tokens in template.render_product(product))
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES, key=version.encode()).digest()
+
+
+def states_of_batch(
+    tokens: NDArray[Any],
+    scales: NDArray[np.float32],
+    pooled: NDArray[Any],
+    pooled_scales: NDArray[np.float32],
+    lengths: Sequence[int] | NDArray[np.integer[Any]],
+) -> list[ProductState]:
+    """What a product encoder gave for a batch of n products, apart; copies, so that none keeps its batch alive.
+
+    Args:
+        tokens: shape (n, longest, width), special tokens and padding included.
+        scales: of the tokens, shape (n, longest).
+        pooled: shape (n, pooled_width).
+        pooled_scales: shape (n,).
+        lengths: of each product in tokens, the first and the last of them special ones; at least 1.
+    """
+    states = []
+    for row, length in enumerate(lengths):
+        own = slice(1, length - 1) if length > 2 else slice(0, length)
+        states.append(
+            ProductState(
+                tokens[row, own].copy(), scales[row, own].copy(), pooled[row].copy(), float(pooled_scales[row])
+            )
+        )
+    return states

@@ -10,10 +10,12 @@ from pathlib import Path
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by ONNX Runtime when it is imported, just below
 
 from artifact import ArtifactError
+from artifact.errors import StatesError
 from training.errors import TrainingError
 from training.pretrained import resolve
 
 from .attention import SPELLINGS
+from .catalogue import Columns, parse_columns
 from .errors import ExportError
 from .from_hf import HubExport, export_from_hf
 from .from_run import export_run
@@ -26,7 +28,14 @@ from .plain import export_plain
 from .profile import profile
 from .progress import Progress
 from .speed import PAIRS, measure_speed
+from .states import compute_states
 from .verification.command import CHECKS, add_commands, check
+
+RESUMED = {
+    "label": "the same command goes on from the last whole shard",
+    "states": "the same command goes on from the last whole product",
+}
+"""Commands whose work an interruption does not lose."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     `verify` and `compare`: as `verification.command.check` says.
     """
     arguments = _parser().parse_args(argv)
-    labels = arguments.command == "label"
-    left = "the same command goes on from the last whole shard" if labels else "nothing was written"
+    left = RESUMED.get(arguments.command, "nothing was written")
     try:
         if arguments.command in CHECKS:
             return check(arguments)
@@ -45,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             export_run(arguments.run, arguments.data, arguments.out, arguments.name, variants, arguments.attention)
         elif arguments.command == "peer":
             write_peer(Path(resolve(arguments.checkpoint)), arguments.out)
-        elif labels:
+        elif arguments.command == "label":
             label_run(arguments.run, arguments.data)
+        elif arguments.command == "states":
+            options = {"variant": arguments.variant, "columns": arguments.columns}
+            print(compute_states(arguments.catalogue, arguments.artifact, arguments.folder, **options))
         elif arguments.command == "profile":
             print(profile(arguments.artifact, arguments.variant, arguments.pairs))
         elif arguments.command == "latency":
@@ -71,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 variants=variants,
                 attention=arguments.attention,
             )
-    except (ArtifactError, ExportError, TrainingError) as error:
+    except (ArtifactError, ExportError, StatesError, TrainingError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -109,6 +120,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _columns(text: str) -> Columns:
+    try:
+        return parse_columns(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _gains(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(each) for each in text.split(","))
@@ -144,6 +162,16 @@ def _parser() -> argparse.ArgumentParser:
         "latency", help="measures the latency table of an artifact again, on the machine that will serve it"
     )
     latency.add_argument("artifact", type=Path, help="folder of the artifact; its version and its scores stay")
+    states = commands.add_parser(
+        "states", help="the states of a catalogue's products for a split model, docs/states.md"
+    )
+    states.add_argument("catalogue", type=Path, help="CSV, TSV, JSON lines (each also .gz) or parquet")
+    states.add_argument("artifact", type=Path, help="folder of the artifact")
+    states.add_argument("folder", type=Path, metavar="DIR", help="folder to write to")
+    states.add_argument("--variant", help="a variant for CPU (default: cpu-int8 where there is one)")
+    states.add_argument(
+        "--columns", type=_columns, help="such as title=name,brand=maker (default: columns called as the fields)"
+    )
     gpu = commands.add_parser("gpu-check", help="verifies and times cuda-fp16 on a machine with a GPU")
     gpu.add_argument("source", nargs="?", default="all-MiniLM-L6-v2", help="artifact or checkpoint (%(default)s)")
     gpu.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder for the report (%(default)s)")
