@@ -13,7 +13,8 @@ from artifact.loading import MANIFEST_FILE
 from .cost import CostModel
 from .engine import Engine
 from .metrics import Metrics
-from .onnx_engine import EngineError, OnnxEngine, choose_variant
+from .onnx_engine import OnnxEngine
+from .sessions import EngineError, choose_variant
 from .settings import Settings
 
 WARM_UP_RUNS = 3

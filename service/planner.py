@@ -52,3 +52,25 @@ def plan(lengths: Sequence[int], budget_tokens: int, *, lanes: int = 1) -> list[
         batches.append(MicroBatch(indices, longest, sum(lengths[i] for i in indices)))
         start += pairs
     return batches
+
+
+def plan_in_order(lengths: Sequence[int], budget_tokens: int) -> list[MicroBatch]:
+    """The same for work whose first parts are wanted first: neighbours go together, whatever their lengths.
+
+    Args:
+        lengths: tokens of each, at least 1.
+        budget_tokens: most padded tokens of a micro-batch. What is longer than this goes alone.
+    """
+    batches: list[MicroBatch] = []
+    start = longest = 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > start and longest * (i + 1 - start) > budget_tokens:
+            batches.append(_neighbours(lengths, start, i))
+            start, longest = i, length
+    return [*batches, _neighbours(lengths, start, len(lengths))] if lengths else []
+
+
+def _neighbours(lengths: Sequence[int], start: int, stop: int) -> MicroBatch:
+    indices = tuple(sorted(range(start, stop), key=lengths.__getitem__, reverse=True))
+    return MicroBatch(indices, lengths[indices[0]], sum(lengths[start:stop]))

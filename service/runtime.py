@@ -16,11 +16,11 @@ from .errors import DrainingError, NotReadyError, ServiceError
 from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s, stay_on_core
 from .metrics import Metrics
 from .model import Model, load_model
-from .onnx_engine import EngineError
 from .overload import Overload
 from .registry import LoadedModel, ModelNameError, Registry, Slot, follow, read_sources
 from .score_cache import ScoreCache
 from .scorer import Scorer
+from .sessions import EngineError
 from .settings import Settings
 from .shadow import Shadow
 from .swap import Swapper
