@@ -25,9 +25,11 @@ class Fresh:
 
     Attributes:
         tokens: what it costs to encode it, at least 1: the planner's unit.
+        work: what the engine needs for it.
     """
 
     tokens: int
+    work: Any
 
 
 class Kept(NamedTuple):

@@ -78,6 +78,7 @@ class Scorer:
         self._encode_tokens = encode_tokens
         self._clock = clock
         self._metrics = metrics
+        self._at_hand = metrics.product_states.labels("memory")
         self._cost = cost
         self._cache = cache
         # Where lanes do both, and micro-batches wait for no others.
@@ -131,6 +132,8 @@ class Scorer:
         job.expect(self._predict_s(len(left), outlook), at_first=self._first_s(outlook, left) if job.partial else None)
         if not background:
             self._backlog.enter(job, now)
+        if outlook.states is not None:
+            self._at_hand.inc(len(left) - len(outlook.unknown))
         pair_s = self._cost.pairs_of_request_s(len(left), outlook.pair_tokens) / len(left)
         work = _Work(job, work.positions, work.keys, outlook.pair_tokens, pair_s)
         preparation = Preparation(
