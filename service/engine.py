@@ -72,8 +72,11 @@ class Engine(Protocol):
     """A model that scores pairs. Every method may be called from several threads at once."""
 
     @property
-    def joins_queries(self) -> bool:
-        """Whether one run of the pair stage over pairs of several queries is cheaper than one for each query."""
+    def one_query_per_run(self) -> bool:
+        """Whether a run of the pair stage is of one query, and repeats the query's part.
+
+        Then pairs of several queries gain nothing by going together, and those of one by going in many micro-batches.
+        """
         ...
 
     def outlook(self, query: str, products: Sequence[Product]) -> Outlook:

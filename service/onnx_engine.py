@@ -31,7 +31,7 @@ class OnnxEngine:
         EngineError: the device is not there, or the graph has other inputs or outputs than it should.
     """
 
-    joins_queries = True
+    one_query_per_run = False
 
     def __init__(self, artifact: Artifact, variant: Variant, token_cache_bytes: int, metrics: Metrics) -> None:
         self._tokenizer = artifact.tokenizer

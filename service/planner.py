@@ -54,6 +54,50 @@ def plan(lengths: Sequence[int], budget_tokens: int, *, lanes: int = 1) -> list[
     return batches
 
 
+def plan_fewest(
+    lengths: Sequence[int], budget_tokens: int, *, lanes: int = 1, least_tokens: int = 0
+) -> list[MicroBatch]:
+    """The same in as few micro-batches as lanes and budget allow, of padded tokens as even as can be.
+
+    For models of which every run costs something whatever its size.
+
+    Args:
+        lengths: as of `plan`.
+        budget_tokens: as of `plan`.
+        lanes: as of `plan`; fewer are used where there is little to do.
+        least_tokens: a request is not cut into micro-batches of fewer tokens than this.
+    """
+    if not lengths:
+        return []
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    longest_first = [lengths[i] for i in order]
+    total = sum(lengths)
+    wanted = min(-(-total // (budget_tokens * lanes)) * lanes, max(1, total // max(1, least_tokens)), len(lengths))
+    while len(_cut(longest_first, budget_tokens)) > wanted and wanted < len(lengths):
+        wanted += lanes
+    low, high = -(-total // wanted), max(budget_tokens, longest_first[0])
+    while low < high:
+        share = (low + high) // 2
+        if len(_cut(longest_first, share)) <= wanted:
+            high = share
+        else:
+            low = share + 1
+    return [
+        MicroBatch(tuple(order[start:stop]), longest_first[start], sum(longest_first[start:stop]))
+        for start, stop in _cut(longest_first, high)
+    ]
+
+
+def _cut(longest_first: Sequence[int], share_tokens: int) -> list[tuple[int, int]]:
+    """Where micro-batches of at most so many padded tokens begin and end."""
+    cuts, start = [], 0
+    while start < len(longest_first):
+        stop = min(start + max(1, share_tokens // longest_first[start]), len(longest_first))
+        cuts.append((start, stop))
+        start = stop
+    return cuts
+
+
 def plan_in_order(lengths: Sequence[int], budget_tokens: int) -> list[MicroBatch]:
     """The same for work whose first parts are wanted first: neighbours go together, whatever their lengths.
 

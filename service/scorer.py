@@ -18,11 +18,14 @@ from .errors import DeadlineExceededError
 from .job import Job
 from .metrics import Metrics
 from .pair_stage import Logits, PairStage, PairWork
-from .planner import MicroBatch, plan
+from .planner import MicroBatch, plan, plan_fewest
 from .preparation import PREPARE_PRODUCTS, Preparation
 from .score_cache import Key, ScoreCache
 from .work_queue import Unit
 from .workers import Workers
+
+LEAST_RUN_TOKENS = 256
+"""Where runs are of one query, fewer tokens take about as long as another lane takes to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Scorer:
         self._cost = cost
         self._cache = cache
         # Where lanes do both, and micro-batches wait for no others.
-        self._goes_on = not workers.apart and not (batch_wait_s and engine.joins_queries)
+        self._goes_on = not workers.apart and (engine.one_query_per_run or not batch_wait_s)
         self._pairs = PairStage(
             engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics, wait_s=batch_wait_s
         )
@@ -188,7 +191,7 @@ class Scorer:
         """Cuts products, `prepared` of those that are left, into micro-batches and hands them to the lanes."""
         job = work.job
         lengths = [self._engine.pair_tokens(query, product) for product in products]
-        batches = plan(lengths, self._budget_tokens, lanes=self._workers.pairs.count)
+        batches = self._planned(lengths)
         padded_tokens = sum(batch.padded_tokens for batch in batches)
         self._cost.observe_tokens(padded_tokens, len(products), work.guessed_tokens)
         units = [
@@ -207,6 +210,12 @@ class Scorer:
             return units[0]
         self._workers.pairs.add(units)
         return None
+
+    def _planned(self, lengths: Sequence[int]) -> list[MicroBatch]:
+        lanes = self._workers.pairs.count
+        if self._engine.one_query_per_run:
+            return plan_fewest(lengths, self._budget_tokens, lanes=lanes, least_tokens=LEAST_RUN_TOKENS)
+        return plan(lengths, self._budget_tokens, lanes=lanes)
 
     def _keep(self, work: _Work, batch: MicroBatch, prepared: Sequence[int], logits: Logits) -> None:
         indices = [prepared[i] for i in batch.indices]

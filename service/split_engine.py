@@ -61,7 +61,7 @@ class SplitEngine:
         EngineError: the device is not there, or a graph has other inputs or outputs than it should.
     """
 
-    joins_queries = False
+    one_query_per_run = True
 
     def __init__(
         self, artifact: Artifact, variant: Variant, state_cache_bytes: int, encode_tokens: int, metrics: Metrics
