@@ -36,7 +36,7 @@ class FakeEngine:
     def prepare_products(self, products: Sequence[Product]) -> list[str]:
         return [product["title"] or "" for product in products]
 
-    joins_queries = True
+    one_query_per_run = False
 
     def outlook(self, query: str, products: Sequence[Product]) -> Outlook:  # noqa: ARG002
         return Outlook(8.0)
