@@ -75,7 +75,7 @@ def plan_fewest(
     wanted = min(-(-total // (budget_tokens * lanes)) * lanes, max(1, total // max(1, least_tokens)), len(lengths))
     while len(_cut(longest_first, budget_tokens)) > wanted and wanted < len(lengths):
         wanted += lanes
-    low, high = -(-total // wanted), max(budget_tokens, longest_first[0])
+    low, high = min(-(-total // wanted), budget_tokens), budget_tokens
     while low < high:
         share = (low + high) // 2
         if len(_cut(longest_first, share)) <= wanted:

@@ -13,8 +13,8 @@ from .lru import ENTRY_BYTES, BoundedLru
 Key = tuple[str | None, ...]
 """The texts of a product in the fields that the template reads, as the caller sent them."""
 
-STATE_BYTES = 128
-"""The state's object and its number, the key's tuple, beside what every entry takes."""
+STATE_BYTES = 192
+"""The state's object and its number, the key's tuple, what malloc adds, beside what every entry takes."""
 
 ARRAY_BYTES = 144
 """An array's object and shape, its numbers left out."""
