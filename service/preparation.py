@@ -133,6 +133,8 @@ class Preparation:
                 fresh.append((i, state))
             else:
                 self._states[i] = state
+        # Before others begin to encode the rest, and to set its states.
+        ready = [i for i in chunk if self._states[i] is not None]
         recall_s = self._clock() - started
         if self._outlook.states is not None and unknown:
             # Before the query, so that other lanes have something to do meanwhile.
@@ -141,7 +143,7 @@ class Preparation:
         if unknown:
             self._cost.observe_prepare(recall_s + query_s, len(unknown))
         times.prepare_ended = self._clock()
-        return self._hand_on([i for i in chunk if self._states[i] is not None])
+        return self._hand_on(ready)
 
     def _recalled(self, positions: Sequence[int]) -> Sequence[ProductState | Fresh]:
         return self._engine.recall_products([self._products[i] for i in positions]) if positions else ()
