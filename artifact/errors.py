@@ -23,9 +23,11 @@ class StatesError(Exception):
     Args:
         path: the file at fault.
         problem: what is wrong with it, and what to do.
+        reason: in a word, such as `other_states` for those of another artifact; for metrics.
     """
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, reason: str = "damaged") -> None:
         super().__init__(f"{path}: {problem}")
         self.path = path
         self.problem = problem
+        self.reason = reason

@@ -17,6 +17,7 @@ from .states_format import (
     HEADER_BYTES,
     RECORD_HEAD_BYTES,
     BrokenError,
+    OtherStatesError,
     RecordFormat,
     StatesFooter,
     StatesHeader,
@@ -73,7 +74,7 @@ class StatesFile:
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise StatesError(path, f"cannot be opened: {error.strerror}") from error
+            raise StatesError(path, f"cannot be opened: {error.strerror}", "unreadable") from error
         try:
             header, footer = _check(path, file, states_version, layout)
             return cls(path, file, header, footer)
@@ -143,19 +144,19 @@ def _check(path: Path, file: int, states_version: str, layout: StateLayout) -> t
     try:
         header = StatesHeader.from_bytes(os.pread(file, HEADER_BYTES, 0))
         if header.states_version != states_version:
-            raise BrokenError(
+            raise OtherStatesError(
                 f"expected the states of version {states_version}, found those of {header.states_version} "
                 f"({header.artifact})"
             )
         if header.layout != layout:
-            raise BrokenError(f"expected states of {_shown(layout)}, found {_shown(header.layout)}")
+            raise OtherStatesError(f"expected states of {_shown(layout)}, found {_shown(header.layout)}")
         footer = StatesFooter.from_bytes(os.pread(file, FOOTER_BYTES, max(0, size - FOOTER_BYTES)), size)
         if _crc_of(file, footer.index_offset, size - FOOTER_BYTES) != footer.index_crc:
             raise BrokenError("its index is damaged")
     except BrokenError as error:
-        raise StatesError(path, f"{error}; {again}") from None
+        raise StatesError(path, f"{error}; {again}", error.reason) from None
     except OSError as error:
-        raise StatesError(path, f"cannot be read: {error.strerror}") from error
+        raise StatesError(path, f"cannot be read: {error.strerror}", "unreadable") from error
     return header, footer
 
 

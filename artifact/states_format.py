@@ -45,6 +45,14 @@ _LONGEST_NAME = 200
 class BrokenError(ValueError):
     """Bytes that are not what they should be; whoever read them knows the file's name."""
 
+    reason = "damaged"
+
+
+class OtherStatesError(BrokenError):
+    """Sound bytes, of other states than those that were asked for."""
+
+    reason = "other_states"
+
 
 @dataclass(frozen=True, slots=True)
 class StatesHeader:

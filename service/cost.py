@@ -2,7 +2,8 @@
 
 A unit's time is a line in its size: seconds = intercept + slope * size. There is one line for preparing (size:
 products), and for scoring one per class of pair lengths (size: padded tokens), since attention makes long pairs dearer
-per token. The lines start as the artifact's latency table has them, measured where the artifact was made. How much
+per token. Where a model has encoders of either side, encoding products has such lines too, and a query has one in its
+tokens. The lines start as the artifact's latency table has them, measured where the artifact was made. How much
 slower or faster this machine is at present is one ratio on top, which follows within a fraction of a second of work.
 """
 
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from artifact import LatencyPoint
+
+from .engine import Outlook
 
 RATIO_WINDOW_S = 0.25
 """Lane-seconds of work after which a measurement has lost two thirds of its weight in the machine's ratio."""
@@ -143,20 +146,46 @@ class StageCost:
             fitted.observe(size, min(max(seen_s, expected_s / LINE_OUTLIER), expected_s * LINE_OUTLIER))
 
 
+class TokenRatio:
+    """How many times the guessed tokens texts have on average, padding included."""
+
+    def __init__(self) -> None:
+        self.value = 1.0
+
+    def observe(self, padded_tokens: int, texts: int, guessed_mean: float) -> None:
+        """Learns from so many texts that had so many tokens together."""
+        if guessed_mean > 0:
+            seen = min(max(padded_tokens / texts / guessed_mean, 1 / OUTLIER), OUTLIER)
+            self.value += 0.05 * (seen - self.value)
+
+
 class CostModel:
     """Predicts the lane-seconds of one loaded model's work.
 
     Args:
         table: the variant's latency table; empty where the artifact has none.
         budget_tokens: padded tokens of a full micro-batch.
+        product_table: the same table of the product encoder, where the model has one.
+        encode_tokens: padded tokens of a full micro-batch of the product encoder.
     """
 
-    def __init__(self, table: Sequence[LatencyPoint] = (), budget_tokens: int = 256) -> None:
-        sizes = (budget_tokens / 8, float(budget_tokens))
-        self._pairs = StageCost([_prior(table, kind) for kind in range(len(LENGTH_CLASSES) + 1)], sizes)
+    def __init__(
+        self,
+        table: Sequence[LatencyPoint] = (),
+        budget_tokens: int = 256,
+        product_table: Sequence[LatencyPoint] = (),
+        encode_tokens: int = 256,
+    ) -> None:
+        kinds = range(len(LENGTH_CLASSES) + 1)
+        sizes, encode_sizes = ((tokens / 8, float(tokens)) for tokens in (budget_tokens, encode_tokens))
+        self._pairs = StageCost([_prior(table, kind) for kind in kinds], sizes)
+        self._encode = StageCost([_prior(product_table, kind) for kind in kinds], encode_sizes)
+        # The query's encoder is taken for one like the products', on a text of its length.
+        self._query = StageCost([_prior(product_table, 0)], (4.0, 16.0))
         self._prepare = StageCost([Line(PREPARE_UNIT_S, PREPARE_PRODUCT_S)], (1.0, 32.0))
         self._budget_tokens = budget_tokens
-        self._token_ratio = 1.0
+        self._encode_tokens = encode_tokens
+        self._pair_ratio, self._fresh_ratio = TokenRatio(), TokenRatio()
 
     @property
     def micro_batch_s(self) -> float:
@@ -173,8 +202,34 @@ class CostModel:
         return self._pairs.predict_s(pairs * longest, length_class(longest))
 
     def prepare_s(self, products: int) -> float:
-        """Lane-seconds of preparing so many products in one unit."""
+        """Lane-seconds of preparing so many products in one unit, their encoding left out."""
         return self._prepare.predict_s(products)
+
+    def query_s(self, tokens: float) -> float:
+        """Lane-seconds of the query's own run through a model; of none where it has no tokens to go through one."""
+        return self._query.predict_s(tokens) if tokens else 0.0
+
+    def encode_s(self, products: int, longest: int) -> float:
+        """Lane-seconds of encoding a micro-batch of so many products, padded to so many tokens."""
+        return self._encode.predict_s(products * longest, length_class(longest))
+
+    def outlook_s(self, products: int, outlook: Outlook, unit_products: int) -> float:
+        """Lane-seconds of so many first products of a request of which nothing is done yet.
+
+        Args:
+            products: at least one.
+            outlook: of the whole request.
+            unit_products: those that one unit prepares.
+        """
+        if outlook.states is None:
+            return self.request_s(products, outlook.pair_tokens, unit_products)
+        unknown = outlook.unknown_of(products)
+        return (
+            self.query_s(outlook.query_tokens)
+            + (self.prepare_s(unknown) if unknown else 0.0)
+            + self.encode_of_request_s(unknown * outlook.fresh_share, outlook.fresh_tokens)
+            + self.pairs_of_request_s(products, outlook.pair_tokens)
+        )
 
     def request_s(self, products: int, mean_tokens: float, unit_products: int) -> float:
         """Lane-seconds of a whole request that nothing is known of yet but a guess of its pairs' mean length."""
@@ -184,10 +239,19 @@ class CostModel:
 
     def pairs_of_request_s(self, products: int, mean_tokens: float) -> float:
         """The pair stage's part of `request_s`."""
-        longest = max(1, round(mean_tokens * self._token_ratio))
+        longest = max(1, round(mean_tokens * self._pair_ratio.value))
         in_batch = max(1, self._budget_tokens // longest)
         full, rest = divmod(products, in_batch)
         return full * self.pairs_s(in_batch, longest) + (self.pairs_s(rest, longest) if rest else 0.0)
+
+    def encode_of_request_s(self, products: float, mean_tokens: float) -> float:
+        """Lane-seconds of encoding so many products; a number expected, and so perhaps no whole one."""
+        if not products:
+            return 0.0
+        longest = max(1, round(mean_tokens * self._fresh_ratio.value))
+        in_batch = max(1, self._encode_tokens // longest)
+        full, rest = divmod(products, in_batch)
+        return full * self.encode_s(in_batch, longest) + min(1.0, rest) * self.encode_s(max(1, round(rest)), longest)
 
     def observe_pairs(self, seconds: float, pairs: int, longest: int) -> None:
         """Learns from a micro-batch."""
@@ -197,11 +261,21 @@ class CostModel:
         """Learns from a unit of preparing."""
         self._prepare.observe(seconds, products)
 
+    def observe_query(self, seconds: float, tokens: float) -> None:
+        """Learns from a query's own run through a model."""
+        self._query.observe(seconds, tokens)
+
+    def observe_encode(self, seconds: float, products: int, longest: int) -> None:
+        """Learns from a micro-batch of the product encoder."""
+        self._encode.observe(seconds, products * longest, length_class(longest))
+
     def observe_tokens(self, padded_tokens: int, pairs: int, guessed_mean: float) -> None:
         """Learns how far guesses of the pairs' mean length are off, padding included."""
-        if guessed_mean > 0:
-            seen = min(max(padded_tokens / pairs / guessed_mean, 1 / OUTLIER), OUTLIER)
-            self._token_ratio += 0.05 * (seen - self._token_ratio)
+        self._pair_ratio.observe(padded_tokens, pairs, guessed_mean)
+
+    def observe_fresh_tokens(self, padded_tokens: int, products: int, guessed_mean: float) -> None:
+        """The same of products that are to be encoded."""
+        self._fresh_ratio.observe(padded_tokens, products, guessed_mean)
 
 
 def length_class(longest: int) -> int:

@@ -33,8 +33,18 @@ class BoundedLru(Generic[K, V]):
 
     def get_many(self, keys: Sequence[K]) -> list[V | None]:
         """The value under each key, None where there is none."""
+        found: list[V | None] = []
         with self._lock:
-            return [self._get(key) for key in keys]
+            # In one loop: a call for each key would take as long as the look-ups.
+            find, use = self._entries.get, self._entries.move_to_end
+            for key in keys:
+                entry = find(key)
+                if entry is None:
+                    found.append(None)
+                else:
+                    use(key)
+                    found.append(entry[0])
+        return found
 
     def put_many(self, keys: Sequence[K], values: Sequence[V]) -> None:
         """Stores values under keys that have none, and drops the least recently used entries over the bound."""
@@ -50,13 +60,6 @@ class BoundedLru(Generic[K, V]):
         with self._lock:
             self._entries.clear()
             self.bytes_used = 0
-
-    def _get(self, key: K) -> V | None:
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        self._entries.move_to_end(key)
-        return entry[0]
 
     def _put(self, key: K, value: V) -> None:
         if key in self._entries:

@@ -56,6 +56,21 @@ class Metrics:
         )
         self.cache_lookups = self._counter("token_cache_lookups", "Products looked up in the token cache.", "result")
 
+        self.product_states = self._counter(
+            "product_states", "States of products that a split model used: from memory, file, or fresh.", "source"
+        )
+        self.product_encoding = self._histogram(
+            "product_encoding_duration_seconds", "Time of a micro-batch in the product encoder.", MICRO_BATCH_S
+        )
+        self.corrupted_states = self._counter(
+            "states_file_corrupted_records", "Lookups in a states file that met a damaged record, which was skipped."
+        )
+        self.refused_states_files = self._counter(
+            "refused_states_files",
+            "States files that a model was loaded without: other_states, damaged, unreadable.",
+            "reason",
+        )
+
         self.model_info = self._gauge(
             "model_info", "A loaded model; the value is 1.", "name", "version", "architecture", "variant"
         )

@@ -1,20 +1,22 @@
 """Loads the artifact that the settings name, and proves that it scores as it must before anything is served."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from artifact import Artifact, Manifest, Variant, load_artifact
 from artifact.loading import MANIFEST_FILE
+from artifact.product_states import states_version
+from artifact.states_file import StatesFile
 
 from .cost import CostModel
-from .engine import Engine
+from .engine import Engine, Fresh
 from .metrics import Metrics
-from .onnx_engine import EngineError, OnnxEngine, choose_variant
+from .onnx_engine import OnnxEngine
+from .sessions import EngineError, choose_variant
 from .settings import Settings
+from .split_engine import SplitEngine
+from .states_files import open_states
 
 WARM_UP_RUNS = 3
 
@@ -27,12 +29,21 @@ class Model:
     variant: Variant
     engine: Engine
     cost: CostModel = field(default_factory=CostModel)
+    states_file: StatesFile | None = None
 
     def description(self) -> dict[str, Any]:
         """What GET /models says of it."""
         shown = {"name", "version", "architecture", "template", "evaluation"}
         manifest = self.manifest.model_dump(mode="json", include=shown)
-        return {**manifest, "variant": self.variant.name, "precision": self.variant.precision}
+        described = {**manifest, "variant": self.variant.name, "precision": self.variant.precision}
+        if self.variant.states is not None:
+            file = self.states_file
+            described["states"] = {
+                "version": states_version(self.manifest, self.variant),
+                "layout": self.variant.states.model_dump(),
+                "file_products": file.products if file is not None else None,
+            }
+        return described
 
 
 def load_model(settings: Settings, metrics: Metrics) -> Model:
@@ -44,11 +55,23 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     """
     artifact = load_artifact(settings.model_dir)
     variant = choose_variant(artifact.manifest, settings.model_dir / MANIFEST_FILE, settings.device, settings.precision)
-    engine = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
-    check_golden_pairs(artifact, variant, engine)
-    cost = CostModel(variant.latency, settings.budget_tokens)
-    _warm_up(artifact, engine, settings.budget_tokens, cost)
-    return Model(artifact.manifest, variant, engine, cost)
+    budget_tokens = settings.budget_tokens(artifact.manifest.architecture)
+    cost = CostModel(variant.latency, budget_tokens, variant.product_latency, settings.encode_tokens)
+    if artifact.manifest.architecture == "cross-encoder":
+        cross_encoder = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
+        check_golden_pairs(artifact, variant, cross_encoder)
+        _warm_up(artifact, cross_encoder, budget_tokens, cost)
+        return Model(artifact.manifest, variant, cross_encoder, cost)
+    split = SplitEngine(artifact, variant, settings.state_cache_bytes, settings.encode_tokens, metrics)
+    check_golden_pairs(artifact, variant, split)
+    _warm_up_encoders(artifact, split, settings.encode_tokens, cost)
+    _warm_up(artifact, split, budget_tokens, cost)
+    split.forget()
+    file = open_states(settings.states, artifact.manifest, variant, metrics) if settings.states is not None else None
+    if file is not None:
+        # Not before: the golden pairs have to go through the product encoder.
+        split.read_from(file)
+    return Model(artifact.manifest, variant, split, cost, file)
 
 
 def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> None:
@@ -79,7 +102,7 @@ def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> 
 def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int, cost: CostModel) -> None:
     """Runs micro-batches as large as they get, so that the first request pays for no first touch and has a price."""
     golden = artifact.manifest.golden_pairs[0]
-    query: Sequence[np.int64] = engine.prepare_query(golden.query)
+    query = engine.prepare_query(golden.query)
     product = engine.prepare_products([golden.product])[0]
     tokens = engine.pair_tokens(query, product)
     pairs = max(1, budget_tokens // tokens)
@@ -88,3 +111,21 @@ def _warm_up(artifact: Artifact, engine: Engine, budget_tokens: int, cost: CostM
         engine.score_pairs([(query, product)] * pairs)
         if run > 0:
             cost.observe_pairs(time.monotonic() - started, pairs, tokens)
+
+
+def _warm_up_encoders(artifact: Artifact, engine: SplitEngine, encode_tokens: int, cost: CostModel) -> None:
+    """The same for the encoders of either side."""
+    golden = artifact.manifest.golden_pairs[0]
+    engine.forget()
+    (fresh,) = engine.recall_products([golden.product])
+    assert isinstance(fresh, Fresh)
+    products = max(1, encode_tokens // fresh.tokens)
+    tokens = engine.outlook(golden.query, [golden.product]).query_tokens
+    for run in range(WARM_UP_RUNS):
+        started = time.monotonic()
+        engine.prepare_query(golden.query)
+        prepared = time.monotonic()
+        engine.encode_products([fresh] * products)
+        if run > 0:
+            cost.observe_query(prepared - started, tokens)
+            cost.observe_encode(time.monotonic() - prepared, products, fresh.tokens)

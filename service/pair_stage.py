@@ -68,6 +68,8 @@ class PairStage:
     def unit(self, job: Job, work: PairWork, rank: int = 0) -> Unit:
         """A micro-batch as a unit of work."""
         cost_s = self._cost.pairs_s(len(work.pairs), work.batch.longest)
+        if self._engine.one_query_per_run:
+            return PairUnit(job, self._run, cost_s, rank, stage=self, work=work)
         hold_until = -math.inf
         if self._wait_s:
             # Joined by others, it may take as long as a full micro-batch.

@@ -12,15 +12,16 @@ from typing import Any
 
 from artifact import ArtifactError
 
+from .engine import Kept
 from .errors import DrainingError, NotReadyError, ServiceError
 from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s, stay_on_core
 from .metrics import Metrics
 from .model import Model, load_model
-from .onnx_engine import EngineError
 from .overload import Overload
 from .registry import LoadedModel, ModelNameError, Registry, Slot, follow, read_sources
 from .score_cache import ScoreCache
 from .scorer import Scorer
+from .sessions import EngineError
 from .settings import Settings
 from .shadow import Shadow
 from .swap import Swapper
@@ -106,6 +107,12 @@ class Runtime:
             "Seconds of work that each lane's backlog may hold at present.",
             lambda: self.overload.limit.limit_s,
         )
+        metrics.watch(
+            "kept_products",
+            "Products of which the models keep a state in memory, or a cross-encoder's token ids.",
+            lambda: sum(kept.products for kept in self._kept()),
+        )
+        metrics.watch("kept_bytes", "Memory that these take.", lambda: sum(kept.bytes for kept in self._kept()))
         metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
 
     def start(self) -> None:
@@ -257,7 +264,8 @@ class Runtime:
             model.engine,
             self.lanes,
             self.overload.backlog,
-            budget_tokens=settings.budget_tokens,
+            budget_tokens=settings.budget_tokens(model.manifest.architecture),
+            encode_tokens=settings.encode_tokens,
             clock=self.clock,
             metrics=self.metrics,
             cost=model.cost,
@@ -276,6 +284,10 @@ class Runtime:
             let_others_first()
         if self.settings.pin_lanes:
             stay_on_core(lane)
+
+    def _kept(self) -> list[Kept]:
+        slots = self.registry.slots() if self.registry is not None else []
+        return [loaded.model.engine.kept() for slot in slots for loaded in slot.models()]
 
     def _micro_batch_s(self) -> float:
         """Of the slowest model."""

@@ -13,16 +13,19 @@ from artifact import Product
 
 from .backlog import Backlog
 from .cost import CostModel
-from .engine import Engine, ProductState, QueryState
+from .engine import Engine, Outlook, ProductState, QueryState
 from .errors import DeadlineExceededError
 from .job import Job
 from .metrics import Metrics
 from .pair_stage import Logits, PairStage, PairWork
-from .planner import MicroBatch, plan
+from .planner import MicroBatch, plan, plan_fewest
 from .preparation import PREPARE_PRODUCTS, Preparation
 from .score_cache import Key, ScoreCache
 from .work_queue import Unit
 from .workers import Workers
+
+LEAST_RUN_TOKENS = 256
+"""Where runs are of one query, fewer tokens take about as long as another lane takes to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class _Work:
     """What of a job is left for the model: positions in the request, and under which keys to keep their logits.
 
     Attributes:
-        guessed_tokens: mean length of a pair, as the engine guessed it.
+        guessed_tokens: mean length of a pair, as the engine guessed it at the start.
         guessed_pair_s: lane-seconds of scoring one, by that guess.
     """
 
@@ -54,6 +57,7 @@ class Scorer:
         cost: asked for predictions, and told of the time of all work.
         cache: logits already known; None for none.
         batch_wait_s: longest wait of a micro-batch for pairs of other requests.
+        encode_tokens: most padded tokens of a micro-batch of products that have to be encoded.
     """
 
     def __init__(
@@ -68,17 +72,20 @@ class Scorer:
         cost: CostModel,
         cache: ScoreCache | None = None,
         batch_wait_s: float = 0.0,
+        encode_tokens: int = 256,
     ) -> None:
         self._engine = engine
         self._workers = workers
         self._backlog = backlog
         self._budget_tokens = budget_tokens
+        self._encode_tokens = encode_tokens
         self._clock = clock
         self._metrics = metrics
+        self._at_hand = metrics.product_states.labels("memory")
         self._cost = cost
         self._cache = cache
         # Where lanes do both, and micro-batches wait for no others.
-        self._goes_on = not workers.apart and not batch_wait_s
+        self._goes_on = not workers.apart and (engine.one_query_per_run or not batch_wait_s)
         self._pairs = PairStage(
             engine, cost, budget_tokens=budget_tokens, clock=clock, metrics=metrics, wait_s=batch_wait_s
         )
@@ -124,23 +131,41 @@ class Scorer:
         if job.ended:
             return job
         left = [products[i] for i in work.positions]
-        tokens = self._engine.guess_pair_tokens(query, left)
-        first = min(len(left), PREPARE_PRODUCTS)
-        job.expect(self._predict_s(len(left), tokens), at_first=self._predict_s(first, tokens) if job.partial else None)
+        outlook = self._engine.outlook(query, left)
+        job.expect(self._predict_s(len(left), outlook), at_first=self._first_s(outlook, left) if job.partial else None)
         if not background:
             self._backlog.enter(job, now)
-        pair_s = self._cost.pairs_of_request_s(len(left), tokens) / len(left)
-        work = _Work(job, work.positions, work.keys, tokens, pair_s)
-        prepared = partial(self._plan, work)
-        preparation = Preparation(job, left, self._engine, self._cost, self._clock, on_prepared=prepared)
-        self._workers.preparing.add(preparation.units(counted=not self._workers.apart))
+        if outlook.states is not None:
+            self._at_hand.inc(len(left) - len(outlook.unknown))
+        pair_s = self._cost.pairs_of_request_s(len(left), outlook.pair_tokens) / len(left)
+        work = _Work(job, work.positions, work.keys, outlook.pair_tokens, pair_s)
+        preparation = Preparation(
+            job,
+            left,
+            outlook,
+            self._engine,
+            self._cost,
+            self._clock,
+            lanes=self._workers.preparing,
+            encode_tokens=self._encode_tokens,
+            counted=not self._workers.apart,
+            on_prepared=partial(self._plan, work),
+        )
+        self._workers.preparing.add(preparation.units())
         return job
 
-    def _predict_s(self, products: int, tokens: float) -> float:
-        """Lane-seconds that so many products take from the lanes of the pair stage."""
+    def _predict_s(self, products: int, outlook: Outlook) -> float:
+        """Lane-seconds that so many first products take from the lanes of the pair stage."""
         if self._workers.apart:
-            return self._cost.pairs_of_request_s(products, tokens)
-        return self._cost.request_s(products, tokens, PREPARE_PRODUCTS)
+            return self._cost.pairs_of_request_s(products, outlook.pair_tokens)
+        return self._cost.outlook_s(products, outlook, PREPARE_PRODUCTS)
+
+    def _first_s(self, outlook: Outlook, products: Sequence[Product]) -> float:
+        """The same of those that a partial answer begins with."""
+        first = min(len(products), PREPARE_PRODUCTS)
+        if outlook.unknown_of(first) == first:
+            first = min(first, max(1, int(self._encode_tokens / max(1.0, outlook.fresh_tokens))))
+        return self._predict_s(first, outlook)
 
     def forget(self) -> None:
         """Empties the caches: memory is short."""
@@ -160,20 +185,22 @@ class Scorer:
         positions: list[int] = np.flatnonzero(~known).tolist()
         return _Work(job, positions, [keys[i] for i in positions])
 
-    def _plan(self, work: _Work, chunk: range, query: QueryState, products: Sequence[ProductState]) -> Unit | None:
-        """Cuts prepared products, `chunk` of those that are left, into micro-batches and hands them to the lanes."""
+    def _plan(
+        self, work: _Work, prepared: Sequence[int], query: QueryState, products: Sequence[ProductState]
+    ) -> Unit | None:
+        """Cuts products, `prepared` of those that are left, into micro-batches and hands them to the lanes."""
         job = work.job
         lengths = [self._engine.pair_tokens(query, product) for product in products]
-        batches = plan(lengths, self._budget_tokens, lanes=self._workers.pairs.count)
+        batches = self._planned(lengths)
         padded_tokens = sum(batch.padded_tokens for batch in batches)
         self._cost.observe_tokens(padded_tokens, len(products), work.guessed_tokens)
         units = [
             self._pairs.unit(
                 job,
                 PairWork(
-                    [(query, products[i]) for i in batch.indices], batch, partial(self._keep, work, batch, chunk.start)
+                    [(query, products[i]) for i in batch.indices], batch, partial(self._keep, work, batch, prepared)
                 ),
-                rank=chunk.start,
+                rank=prepared[0],
             )
             for batch in batches
         ]
@@ -184,8 +211,14 @@ class Scorer:
         self._workers.pairs.add(units)
         return None
 
-    def _keep(self, work: _Work, batch: MicroBatch, start: int, logits: Logits) -> None:
-        indices = [start + i for i in batch.indices]
+    def _planned(self, lengths: Sequence[int]) -> list[MicroBatch]:
+        lanes = self._workers.pairs.count
+        if self._engine.one_query_per_run:
+            return plan_fewest(lengths, self._budget_tokens, lanes=lanes, least_tokens=LEAST_RUN_TOKENS)
+        return plan(lengths, self._budget_tokens, lanes=lanes)
+
+    def _keep(self, work: _Work, batch: MicroBatch, prepared: Sequence[int], logits: Logits) -> None:
+        indices = [prepared[i] for i in batch.indices]
         if self._cache is not None:
             logits = self._cache.keep([work.keys[i] for i in indices], logits)
         work.job.record([work.positions[i] for i in indices], logits)

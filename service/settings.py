@@ -17,6 +17,7 @@ from .keys import is_key, read_keys
 ENV_PREFIX = "SHELFSCORE_"
 
 CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 256, 16_384
+SPLIT_CPU_BATCH_TOKENS = 1024
 CUDA_BATCH_WAIT_MS = 2.0
 
 
@@ -76,7 +77,8 @@ class Settings(BaseSettings):
     batch_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="token budget of a micro-batch, padding included; without it, 256, and 16384 for cuda",
+        description="token budget of a micro-batch, padding included; without it, 256, 1024 for split models, whose "
+        "tokens cost less, and 16384 for cuda",
     )
     batch_wait_ms: float | None = Field(
         default=None,
@@ -105,6 +107,17 @@ class Settings(BaseSettings):
     )
     token_cache_bytes: int = Field(
         default=32 * 1024 * 1024, ge=0, description="memory for the token ids of products already seen; 0 is off"
+    )
+    states: Path | None = Field(
+        default=None,
+        description="folder with the states files of split models, as `python -m export states` writes them; a model "
+        "without one there encodes products as they come",
+    )
+    state_cache_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=0,
+        description="memory for the product states of each split model, about 20,000 products of 30 tokens in 384 "
+        "bytes each; 0 is off",
     )
     score_cache_bytes: int = Field(
         default=0,
@@ -165,10 +178,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{value}: {error.strerror}") from None
         return value
 
+    def budget_tokens(self, architecture: str = "cross-encoder") -> int:
+        """`batch_tokens`, or the device's and architecture's."""
+        on_cpu = SPLIT_CPU_BATCH_TOKENS if architecture == "split" else CPU_BATCH_TOKENS
+        return self.batch_tokens or (CUDA_BATCH_TOKENS if self.device == "cuda" else on_cpu)
+
     @property
-    def budget_tokens(self) -> int:
-        """`batch_tokens`, or the device's."""
-        return self.batch_tokens or (CUDA_BATCH_TOKENS if self.device == "cuda" else CPU_BATCH_TOKENS)
+    def encode_tokens(self) -> int:
+        """The same for a split model's product encoder, which computes as much for a token as a cross-encoder."""
+        return self.budget_tokens()
 
     @property
     def batch_wait_s(self) -> float:

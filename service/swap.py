@@ -20,8 +20,8 @@ from artifact import ArtifactError
 from artifact.loading import read_manifest
 
 from .metrics import Metrics
-from .onnx_engine import EngineError
 from .registry import LoadedModel, Registry, Slot, Target, follow
+from .sessions import EngineError
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ..split_model import build_split_artifact
 from .serving import Running, running
 from .tiny_model import build_tiny_artifact
 
@@ -22,6 +23,22 @@ def other_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifact") / "other"
     build_tiny_artifact(folder, tmp_path_factory.mktemp("scratch"), name="other", seed=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def split_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split model."""
+    folder = tmp_path_factory.mktemp("split")
+    build_split_artifact(folder / "artifact", folder / "parts")
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="session")
+def other_split_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one: its states and its scores differ."""
+    folder = tmp_path_factory.mktemp("split")
+    build_split_artifact(folder / "artifact", folder / "parts", name="other", seed=1)
+    return folder / "artifact"
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import numpy as np
 from artifact import Product
 from artifact.loading import read_manifest
 from service.app import create_app
+from service.engine import Fresh, Kept, Outlook
 from service.metrics import Metrics
 from service.model import Model, load_model
 from service.runtime import Loader, Runtime
@@ -35,8 +36,19 @@ class FakeEngine:
     def prepare_products(self, products: Sequence[Product]) -> list[str]:
         return [product["title"] or "" for product in products]
 
-    def guess_pair_tokens(self, query: str, products: Sequence[Product]) -> float:  # noqa: ARG002
-        return 8.0
+    one_query_per_run = False
+
+    def outlook(self, query: str, products: Sequence[Product]) -> Outlook:  # noqa: ARG002
+        return Outlook(8.0)
+
+    def recall_products(self, products: Sequence[Product]) -> Sequence[str]:
+        return self.prepare_products(products)
+
+    def encode_products(self, products: Sequence[Fresh]) -> Sequence[str]:
+        raise AssertionError(f"nothing is left to encode: {products}")
+
+    def kept(self) -> Kept:
+        return Kept(0, 0)
 
     def forget(self) -> None: ...
 

@@ -24,6 +24,7 @@ PREPARE_S = 0.0001
 PAIR_S = 0.001
 PRODUCT_S = PREPARE_S + PAIR_S
 BUDGET_TOKENS = 8 * 16
+ENCODE_TOKENS = 8 * 4
 
 
 class Clock:
@@ -71,12 +72,13 @@ class Event:
 class Simulation:
     """Requests arrive, lanes work, deadlines pass. `ended` has (job, when) of every admitted request.
 
-    With `run_s`, it is like a GPU: a run takes so long by itself, and texts are prepared by a lane of its own.
+    With `run_s`, it is like a GPU: a run takes so long by itself, and texts are prepared by a lane of its own. With
+    `encode_s`, the engine's products are encoded first, which takes so long for each.
     """
 
-    def __init__(self, lanes=2, admission=True, noise=0.0, run_s=0.0):
+    def __init__(self, lanes=2, admission=True, noise=0.0, run_s=0.0, engine=CostlyEngine, encode_s=0.0):
         self.clock = Clock()
-        self.engine = CostlyEngine(self.clock, noise, run_s)
+        self.engine = engine(self.clock, noise, run_s)
         self.metrics = Metrics()
         self.workers = Workers.make(
             lanes,
@@ -87,7 +89,8 @@ class Simulation:
         )
         self.lanes = self.workers.pairs
         table = [LatencyPoint(pairs=pairs, tokens=8, seconds=run_s + pairs * PAIR_S) for pairs in (1, 16)]
-        self.cost = CostModel(table, BUDGET_TOKENS)
+        encoding = [LatencyPoint(pairs=n, tokens=8, seconds=n * encode_s) for n in (1, 16)] if encode_s else []
+        self.cost = CostModel(table, BUDGET_TOKENS, encoding, ENCODE_TOKENS)
         self.overload = Overload(
             lanes=lambda: lanes,
             micro_batch_s=lambda: self.cost.micro_batch_s,
@@ -104,6 +107,7 @@ class Simulation:
             clock=self.clock,
             metrics=self.metrics,
             cost=self.cost,
+            encode_tokens=ENCODE_TOKENS,
         )
         self.free_at = {
             each: [self.clock.now] * each.count for each in dict.fromkeys((self.workers.preparing, self.lanes))
@@ -123,8 +127,8 @@ class Simulation:
         self.serial += 1
         heapq.heappush(self.events, Event(100.0 + when, self.serial, act))
 
-    def submit(self, products, timeout_s, partial=False):
-        """Returns the job, None where it was refused."""
+    def submit(self, products, timeout_s, partial=False, titles=None):
+        """Returns the job, None where it was refused. All products have one title, or these."""
         box = []
 
         def on_finish():
@@ -134,7 +138,7 @@ class Simulation:
         try:
             job = self.scorer.submit(
                 "query",
-                [{"title": "1"}] * products,
+                [{"title": title} for title in titles or ["1"] * products],
                 deadline=deadline,
                 partial_answer=partial,
                 request_id="r",

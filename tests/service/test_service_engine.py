@@ -9,7 +9,8 @@ import pytest
 from artifact import ArtifactError, load_artifact
 from service.metrics import Metrics
 from service.model import check_golden_pairs, load_model
-from service.onnx_engine import EngineError, OnnxEngine, _run_bound, choose_variant
+from service.onnx_engine import OnnxEngine
+from service.sessions import EngineError, choose_variant, run_bound
 from service.settings import Settings
 
 from .tiny_model import GOLDEN
@@ -140,7 +141,7 @@ def test_logits_are_the_same_through_an_io_binding(artifact):
     engine = engine_of(artifact)
     pairs = [(engine.prepare_query("usb"), product) for product in engine.prepare_products([{"title": "red"}] * 3)]
     expected = engine.score_pairs(pairs)
-    engine._run = _run_bound
+    engine._graph._run = run_bound
     assert np.array_equal(engine.score_pairs(pairs), expected)
 
 

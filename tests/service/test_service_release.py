@@ -7,7 +7,7 @@ import weakref
 
 from artifact.loading import read_manifest
 from service.model import Model, load_model
-from service.onnx_engine import EngineError
+from service.sessions import EngineError
 
 from .serving import FakeEngine, GatedEngine, point, running
 from .test_service_swap import POLL_MS, TITLES, events, swaps
@@ -55,7 +55,7 @@ def test_a_swapped_out_model_is_freed_with_its_session_and_caches(current, other
         service.score(*TITLES)
         slot = service.runtime.registry.slots()[0]
         scorer, engine = slot.current.scorer, slot.current.model.engine
-        parts = (slot.current, scorer, scorer._cache, engine, engine._session, engine._cache, engine._tokenizer)
+        parts = (slot.current, scorer, scorer._cache, engine, engine._graph.session, engine._cache, engine._tokenizer)
         gone = [weakref.ref(each) for each in parts]
         del scorer, engine, parts
         assert all(each() is not None for each in gone)
@@ -73,7 +73,7 @@ def test_a_model_that_could_not_be_used_is_freed(current, other_artifact, caplog
     def load(settings, metrics):
         model = load_model(settings, metrics)
         if model.manifest.name == "other":
-            gone.append(weakref.ref(model.engine._session))
+            gone.append(weakref.ref(model.engine._graph.session))
             raise EngineError("it misses its golden logits")
         return model
 

@@ -34,8 +34,10 @@ def version_of(client):
 
 
 def events(log):
+    # Probes that came while the model was loading are shed requests: how many there are is the machine's doing.
+    usual = ("request", "requests shed", "listening", "ready", "draining", "stopped")
     lines = [json.loads(line) for line in log.splitlines()]
-    return [line for line in lines if line["message"] not in ("request", "listening", "ready", "draining", "stopped")]
+    return [line for line in lines if line["message"] not in usual]
 
 
 def test_sighup_swaps_the_model_and_a_broken_one_changes_nothing(current, tiny_artifact, other_artifact, tmp_path):
