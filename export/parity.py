@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .attention import Spelling
 from .errors import ExportError
 from .graph import Floats
-from .runtime import EncodedPairs, Feeds, Run
+from .runtime import Encoded, Feeds, Run
 
 Precision = Literal["fp32", "int8"]
 
@@ -115,7 +115,7 @@ def _compare(found: Counter[str], expected: Mapping[str, int], precision: Precis
         )
 
 
-def check_against_torch(checkpoint: TorchModel, run: Run, pairs: EncodedPairs) -> float:
+def check_against_torch(checkpoint: TorchModel, run: Run, pairs: Encoded) -> float:
     """The largest |ONNX logit - torch logit| over the pairs.
 
     Raises:
@@ -133,7 +133,7 @@ def check_against_torch(checkpoint: TorchModel, run: Run, pairs: EncodedPairs) -
     return worst
 
 
-def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 0) -> Independence:
+def check_independence(run: Run, pairs: Encoded, variant: str, seed: int = 0) -> Independence:
     """As `measure_independence`.
 
     Raises:
@@ -150,7 +150,7 @@ def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 
     return found
 
 
-def measure_independence(run: Run, pairs: EncodedPairs, seed: int = 0) -> Independence:
+def measure_independence(run: Run, pairs: Encoded, seed: int = 0) -> Independence:
     """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, beside the longest and others.
 
     Args:

@@ -32,7 +32,7 @@ from .cuda_variant import CUDA_TOLERANCE, CudaVariant, check_family, compile_cud
 from .cuda_variant import NAME as CUDA_FP16
 from .errors import ExportError
 from .evaluation import Evaluate, ScoringFunction, evaluate_variants
-from .faithful import MAX_NDCG_LOSS, Lists
+from .faithful import MAX_NDCG_LOSS, encoded_lists
 from .golden import GOLDEN_PAIRS, with_logits
 from .latency import describe, measure_latency
 from .parity import BATCH, TOLERANCE, Independence, check_independence
@@ -101,7 +101,7 @@ def export_student(plan: StudentExport, out: Path, say: Say | None = None) -> Ma
 
     torch_pairs = EncodedPairs(tokenizer, [*GOLDEN_PAIRS, *plan.calibration_pairs[:TORCH_PAIRS]])
     fp32, torch_difference = compile_fp32(checkpoint, torch_pairs, say, plan.attention)
-    lists = Lists(tokenizer, plan.lists) if plan.lists else None
+    lists = encoded_lists(tokenizer, plan.lists) if plan.lists else None
     range_pairs, choice_pairs = (EncodedPairs(tokenizer, pairs) for pairs in (ranged, chosen))
     built, choice = [fp32], None
     if INT8 in plan.variants:
