@@ -83,7 +83,7 @@ def check_operators(
         "SkipLayerNormalization": 0,
         "BiasGelu": 0,
     }
-    _compare(found, {kind: n + more.get(kind, 0) for kind, n in expected.items()}, precision)
+    compare_operators(found, {kind: n + more.get(kind, 0) for kind, n in expected.items()}, precision)
 
 
 def check_products(found: Counter[str], products: int, operands: int, precision: Precision) -> None:
@@ -103,10 +103,15 @@ def check_products(found: Counter[str], products: int, operands: int, precision:
         "SkipLayerNormalization": 0,
         "BiasGelu": 0,
     }
-    _compare(found, expected, precision)
+    compare_operators(found, expected, precision)
 
 
-def _compare(found: Counter[str], expected: Mapping[str, int], precision: Precision) -> None:
+def compare_operators(found: Counter[str], expected: Mapping[str, int], precision: str) -> None:
+    """Refuses a graph, `precision` in words, in which an operator stands more or less often than expected.
+
+    Raises:
+        ExportError: naming the operators.
+    """
     wrong = [f"{found[kind]} {kind} where {n} were expected" for kind, n in expected.items() if found[kind] != n]
     if wrong:
         raise ExportError(

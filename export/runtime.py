@@ -108,6 +108,9 @@ class Encoded:
         lengths: tokens of each row, by which micro-batches are made, shape (n,).
     """
 
+    micro_batch = MICRO_BATCH
+    """Rows of one."""
+
     def __init__(self, lengths: NDArray[np.int64]) -> None:
         self.lengths = lengths
 
@@ -118,8 +121,9 @@ class Encoded:
         """Model inputs of some rows, padded to the longest of them."""
         raise NotImplementedError
 
-    def micro_batches(self, size: int = MICRO_BATCH) -> list[NDArray[np.int64]]:
-        """Rows in groups of `size`, shortest first."""
+    def micro_batches(self, size: int | None = None) -> list[NDArray[np.int64]]:
+        """Rows in groups of `size`, or of a micro-batch, shortest first."""
+        size = size or self.micro_batch
         order = np.argsort(self.lengths, kind="stable")
         return [order[start : start + size] for start in range(0, len(order), size)]
 
