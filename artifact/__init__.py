@@ -16,6 +16,7 @@ from .manifest import (
     Manifest,
     Metric,
     ScoreHistogram,
+    StateLayout,
     TokenizerFile,
     Variant,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "PairTokenizer",
     "Product",
     "ScoreHistogram",
+    "StateLayout",
     "TemplateField",
     "TokenizerFile",
     "Variant",

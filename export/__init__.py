@@ -8,8 +8,9 @@ weights that come without data; `write_peer` (peers.py) writes what other server
 from .errors import ExportError
 from .evaluation import Estimate, Evaluate, ScoringFunction
 from .from_hf import HubExport, export_from_hf
-from .pipeline import StudentExport, export_student
+from .pipeline import export_student
 from .plain import export_plain
+from .plan import StudentExport
 
 __all__ = [
     "Estimate",

@@ -23,8 +23,8 @@ from .gpu_check import gpu_check
 from .label import label_run
 from .latency import remeasure
 from .peers import write_peer
-from .pipeline import ALL_VARIANTS, VARIANTS
 from .plain import export_plain
+from .plan import ALL_VARIANTS, VARIANTS
 from .profile import profile
 from .progress import Progress
 from .speed import PAIRS, measure_speed

@@ -84,53 +84,64 @@ def build_bert(
         The model (int64 inputs of shape (n, length), `logits` of shape (n, 1)) and its taps, tag -> tensor name.
         A tap is (n * length, width), or (n, width) where the last layer has dropped all tokens but [CLS].
     """
-    graph = _BertGraph(weights, shape, arithmetic, spelling)
-    graph.write()
-    taps = graph.writer.taps
-    model = graph.writer.model(shape.inputs, OUTPUT, tuple(dict.fromkeys(taps.values())) if expose_taps else ())
+    writer = GraphWriter()
+    layers = BertLayers(writer, weights, shape, arithmetic, spelling)
+    x = layers.embeddings()
+    for i in range(shape.layers):
+        x = layers.layer(i, x, cls_only=i == shape.layers - 1)
+    _write_head(layers, x)
+    taps = writer.taps
+    model = writer.model(shape.inputs, OUTPUT, tuple(dict.fromkeys(taps.values())) if expose_taps else ())
     return model, taps
 
 
-class _BertGraph:
+class BertLayers:
+    """Embeddings and layers, written one call at a time.
+
+    Args:
+        writer: gets the nodes; its graph must have the inputs that the shape names.
+        weights, shape, arithmetic, spelling: as `build_bert` takes them.
+    """
+
     def __init__(
-        self, weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic, spelling: Spelling
+        self,
+        writer: GraphWriter,
+        weights: dict[str, Floats],
+        shape: BertShape,
+        arithmetic: Arithmetic,
+        spelling: Spelling,
     ) -> None:
-        self.writer = GraphWriter()
-        self._weights = weights
-        self._shape = shape
+        self.writer = writer
+        self.weights = weights
+        self.shape = shape
         self._arithmetic = arithmetic
         self._spelling = spelling
+        self._pairs_by_length = writer.op("Shape", INPUTS[0])
+        self.batch = Batch.of(writer, spelling, INPUTS[1], self._pairs_by_length, shape.hidden_size)
 
-    def write(self) -> None:
-        g = self.writer
-        self._pairs_by_length = g.op("Shape", INPUTS[0])
-        self._batch = Batch.of(g, self._spelling, INPUTS[1], self._pairs_by_length, self._shape.hidden_size)
-        x = self._embeddings()
-        for i in range(self._shape.layers):
-            x = self._layer(i, x, cls_only=i == self._shape.layers - 1)
-        self._head(x)
-
-    def _embeddings(self) -> str:
+    def embeddings(self) -> str:
+        """Of all tokens: (n * length, width)."""
         g, prefix = self.writer, "bert.embeddings."
         length = g.op("Slice", self._pairs_by_length, g.integers(1), g.integers(2))
-        words = self._arithmetic.rows(g, "words", self._weights[prefix + "word_embeddings.weight"], INPUTS[0])
-        table = self._weights[prefix + "position_embeddings.weight"]
+        words = self._arithmetic.rows(g, "words", self.weights[prefix + "word_embeddings.weight"], INPUTS[0])
+        table = self.weights[prefix + "position_embeddings.weight"]
         positions = self._arithmetic.leading_rows(g, "positions", table, length)
-        if self._shape.token_types:
-            types = g.constant("types", self._weights[prefix + "token_type_embeddings.weight"])
+        if self.shape.token_types:
+            types = g.constant("types", self.weights[prefix + "token_type_embeddings.weight"])
             words = g.op("Add", words, g.op("Gather", types, INPUTS[2]))
-        x = g.op("Reshape", g.op("Add", words, positions), g.integers(-1, self._shape.embedding_size))
+        x = g.op("Reshape", g.op("Add", words, positions), g.integers(-1, self.shape.embedding_size))
         x = self._normalised(x, prefix + "LayerNorm")
-        projected = self._shape.embedding_size != self._shape.hidden_size
+        projected = self.shape.embedding_size != self.shape.hidden_size
         return self._linear("embedded", x, "bert.embeddings_project") if projected else x
 
-    def _layer(self, i: int, x: str, cls_only: bool) -> str:
+    def layer(self, i: int, x: str, cls_only: bool = False) -> str:
+        """Layer i's output for all tokens, (n * length, width), or for each text's [CLS], (n, width)."""
         g, name = self.writer, f"bert.encoder.layer.{i}."
         attended = self._attention(i, x, cls_only)
         if cls_only:
             x = self._first_tokens(x)
         x = self._normalised(g.op("Add", attended, x), name + "attention.output.LayerNorm")
-        wide = self._activated(self._linear(f"{i}.attended", x, name + "intermediate.dense"), self._shape.activation)
+        wide = self.activated(self._linear(f"{i}.attended", x, name + "intermediate.dense"), self.shape.activation)
         narrow = self._linear(f"{i}.wide", wide, name + "output.dense")
         return self._normalised(g.op("Add", narrow, x), name + "output.LayerNorm")
 
@@ -140,7 +151,7 @@ class _BertGraph:
         A key's bias shifts all scores of a query alike, which softmax ignores; a value's adds the same vector to every
         context, for its weights sum to 1, so that it moves into the bias of the product that follows.
         """
-        g, shape, name = self.writer, self._shape, f"bert.encoder.layer.{i}.attention."
+        g, shape, name = self.writer, self.shape, f"bert.encoder.layer.{i}.attention."
         scale = np.float32(1 / np.sqrt(shape.head_size))
         (query, query_bias), (key, _), (value, value_bias) = (
             self._weights_of(f"{name}self.{part}") for part in ("query", "key", "value")
@@ -151,7 +162,7 @@ class _BertGraph:
             "value": (value, None),
         }
         tokens = self._arithmetic.operand(g, f"{i}.in", x)
-        layer = SelfAttention(g, self._arithmetic, self._batch, f"{name}self", shape.heads, shape.head_size, cls_only)
+        layer = SelfAttention(g, self._arithmetic, self.batch, f"{name}self", shape.heads, shape.head_size, cls_only)
         context = self._arithmetic.operand(g, f"{i}.context", layer.write(self._spelling, tokens, projections))
         weight, bias = self._weights_of(name + "output.dense")
         bias = (bias + weight.astype(np.float64) @ value_bias).astype(np.float32)
@@ -160,23 +171,14 @@ class _BertGraph:
     def _first_tokens(self, tensor: str) -> str:
         """(n * length, width) -> (n, width): each pair's [CLS]."""
         g = self.writer
-        by_pair = g.op("Reshape", tensor, self._batch.by_token)
+        by_pair = g.op("Reshape", tensor, self.batch.by_token)
         return g.op("Gather", by_pair, g.constant("first", np.int64(0)), axis=1)
 
     def _weights_of(self, name: str) -> tuple[Floats, Floats]:
-        return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
 
-    def _head(self, x: str) -> None:
-        g, w = self.writer, self._weights
-        pooler = [g.constant(f"pooler.{part}", w[f"bert.pooler.dense.{part}"]) for part in ("weight", "bias")]
-        pooled = self._activated(g.op("Gemm", x, *pooler, transB=1), self._shape.head_activation)
-        classifier = [g.constant(f"classifier.{part}", w[f"classifier.{part}"]) for part in ("weight", "bias")]
-        if not self._shape.gains:
-            g.op("Gemm", pooled, *classifier, transB=1, output=OUTPUT)
-        else:
-            write_one_logit(g, g.op("Gemm", pooled, *classifier, transB=1), self._shape.gains, OUTPUT)
-
-    def _activated(self, tensor: str, activation: Activation) -> str:
+    def activated(self, tensor: str, activation: Activation) -> str:
+        """The function of each value."""
         g = self.writer
         match activation:
             case "gelu":
@@ -194,8 +196,20 @@ class _BertGraph:
 
     def _normalised(self, tensor: str, name: str) -> str:
         g = self.writer
-        scale, shift = (g.constant(f"{name}.{part}", self._weights[f"{name}.{part}"]) for part in ("weight", "bias"))
-        return g.op("LayerNormalization", tensor, scale, shift, axis=-1, epsilon=self._shape.layer_norm_eps)
+        scale, shift = (g.constant(f"{name}.{part}", self.weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+        return g.op("LayerNormalization", tensor, scale, shift, axis=-1, epsilon=self.shape.layer_norm_eps)
+
+
+def _write_head(layers: BertLayers, x: str) -> None:
+    """Pooler, classifier and what makes one logit of several, over each pair's [CLS], (n, width)."""
+    g, w, shape = layers.writer, layers.weights, layers.shape
+    pooler = [g.constant(f"pooler.{part}", w[f"bert.pooler.dense.{part}"]) for part in ("weight", "bias")]
+    pooled = layers.activated(g.op("Gemm", x, *pooler, transB=1), shape.head_activation)
+    classifier = [g.constant(f"classifier.{part}", w[f"classifier.{part}"]) for part in ("weight", "bias")]
+    if not shape.gains:
+        g.op("Gemm", pooled, *classifier, transB=1, output=OUTPUT)
+    else:
+        write_one_logit(g, g.op("Gemm", pooled, *classifier, transB=1), shape.gains, OUTPUT)
 
 
 def unlike_bert(shape: BertShape, int8: bool) -> Counter[str]:

@@ -74,7 +74,7 @@ def compile_int8(
     choice_pairs: EncodedPairs,
     say: Say,
     spelling: Spelling | None = None,
-    lists: Lists | None = None,
+    lists: Lists[Run] | None = None,
 ) -> tuple[Compiled, Choice]:
     """The static int8 variant with the scheme that comes closest to fp32.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from scipy import stats
 from artifact import PairTokenizer
 from training.evaluation.metrics import ndcg
 
-from .runtime import EncodedPairs, Pair
+from .runtime import EncodedPairs, Pair, Run, Scored
 
 MIN_TAU = 0.98
 MAX_NDCG_LOSS = 0.002
@@ -45,15 +46,22 @@ class Faithfulness:
         return f"Kendall tau {self.tau:.4f}{loss}, RMS difference {self.rms:.4f}, {self.pairs} pairs"
 
 
-class Lists:
-    """Whole candidate lists, tokenised once.
+Labelled = Sequence[tuple[Sequence[Pair], Sequence[float]]]
+"""Of each query its pairs and their labels; labels in 0 to 1, or none for all."""
+
+Model = TypeVar("Model")
+
+
+class Lists(Generic[Model]):
+    """Whole candidate lists.
 
     Args:
-        lists: of each query its pairs and their labels; labels in 0 to 1, or none for all.
+        pairs: of all lists, one after another, tokenised.
+        lists: the same as texts, with labels.
     """
 
-    def __init__(self, tokenizer: PairTokenizer, lists: Sequence[tuple[Sequence[Pair], Sequence[float]]]) -> None:
-        self.pairs = EncodedPairs(tokenizer, [pair for pairs, _ in lists for pair in pairs])
+    def __init__(self, pairs: Scored[Model], lists: Labelled) -> None:
+        self.pairs = pairs
         ends = np.cumsum([0, *(len(pairs) for pairs, _ in lists)])
         self._slices = [slice(int(start), int(end)) for start, end in pairwise(ends)]
         self._gains = [np.asarray(labels, np.float64) for _, labels in lists]
@@ -68,6 +76,16 @@ class Lists:
                 losses.append(ndcg(expected[rows], gains, DEPTH) - ndcg(found[rows], gains, DEPTH))
         rms = float(np.sqrt(np.mean((found - expected) ** 2)))
         return Faithfulness(_mean(taus), _mean(losses), rms, len(self.pairs), len(self._slices))
+
+
+def encoded_lists(tokenizer: PairTokenizer, lists: Labelled) -> Lists[Run]:
+    """Lists for a cross-encoder."""
+    return Lists(EncodedPairs(tokenizer, pairs_of(lists)), lists)
+
+
+def pairs_of(lists: Labelled) -> list[Pair]:
+    """The pairs of all lists, one after another."""
+    return [pair for pairs, _ in lists for pair in pairs]
 
 
 def _mean(values: list[float]) -> float:

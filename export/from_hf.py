@@ -17,8 +17,9 @@ from .errors import ExportError
 from .generator import made_up_pairs
 from .model_tokenizer import read_tokenizer
 from .pairs_file import read_pairs
-from .pipeline import VARIANTS, StudentExport, export_student
+from .pipeline import export_student
 from .plain import PAIRS, untrained_lineage
+from .plan import VARIANTS, StudentExport
 from .progress import Progress
 from .runtime import Pair
 from .template_file import read_template, template_of

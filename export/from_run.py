@@ -22,7 +22,8 @@ from .compile import Say
 from .errors import ExportError
 from .evaluation import ScoringFunction
 from .faithful import MIN_PAIRS
-from .pipeline import VARIANTS, StudentExport, export_student
+from .pipeline import export_student
+from .plan import VARIANTS, StudentExport
 from .runtime import Pair
 
 CALIBRATION_PAIRS = 4000

@@ -5,7 +5,7 @@ A model family (bert.py) says what is computed; an `Arithmetic` says in which nu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import onnx
@@ -18,6 +18,14 @@ MICROSOFT = "com.microsoft"
 OPSET = 24
 IR_VERSION = 12
 PRODUCER = "shelfscore"
+
+
+class Tensor(NamedTuple):
+    """An input or output of a graph."""
+
+    name: str
+    kind: int
+    shape: tuple[str | int, ...]
 
 
 class GraphWriter:
@@ -75,16 +83,24 @@ class GraphWriter:
         ir_version: int = IR_VERSION,
     ) -> onnx.ModelProto:
         """The graph as a checked model: int64 inputs of shape (n, length), a float output of shape (n, 1)."""
-        graph = helper.make_graph(
-            self._nodes,
-            "cross-encoder",
-            [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "length"]) for name in inputs],
-            [
-                helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", 1]),
-                *(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "width"]) for name in extra_outputs),
-            ],
-            list(self._constants.values()),
-        )
+        fed = [Tensor(name, TensorProto.INT64, ("n", "length")) for name in inputs]
+        given = [
+            Tensor(output, TensorProto.FLOAT, ("n", 1)),
+            *(Tensor(name, TensorProto.FLOAT, ("rows", "width")) for name in extra_outputs),
+        ]
+        return self.model_of("cross-encoder", fed, given, opset, ir_version)
+
+    def model_of(
+        self,
+        name: str,
+        inputs: Sequence["Tensor"],
+        outputs: Sequence["Tensor"],
+        opset: int = OPSET,
+        ir_version: int = IR_VERSION,
+    ) -> onnx.ModelProto:
+        """The graph as a checked model with inputs and outputs of any kind."""
+        infos = [[helper.make_tensor_value_info(*each) for each in tensors] for tensors in (inputs, outputs)]
+        graph = helper.make_graph(self._nodes, name, *infos, list(self._constants.values()))
         opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name=PRODUCER)
         onnx.checker.check_model(model)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .attention import Spelling
 from .errors import ExportError
 from .graph import Floats
-from .runtime import EncodedPairs, Feeds, Run
+from .runtime import Encoded, Feeds, Run
 
 Precision = Literal["fp32", "int8"]
 
@@ -83,7 +83,7 @@ def check_operators(
         "SkipLayerNormalization": 0,
         "BiasGelu": 0,
     }
-    _compare(found, {kind: n + more.get(kind, 0) for kind, n in expected.items()}, precision)
+    compare_operators(found, {kind: n + more.get(kind, 0) for kind, n in expected.items()}, precision)
 
 
 def check_products(found: Counter[str], products: int, operands: int, precision: Precision) -> None:
@@ -103,10 +103,15 @@ def check_products(found: Counter[str], products: int, operands: int, precision:
         "SkipLayerNormalization": 0,
         "BiasGelu": 0,
     }
-    _compare(found, expected, precision)
+    compare_operators(found, expected, precision)
 
 
-def _compare(found: Counter[str], expected: Mapping[str, int], precision: Precision) -> None:
+def compare_operators(found: Counter[str], expected: Mapping[str, int], precision: str) -> None:
+    """Refuses a graph, `precision` in words, in which an operator stands more or less often than expected.
+
+    Raises:
+        ExportError: naming the operators.
+    """
     wrong = [f"{found[kind]} {kind} where {n} were expected" for kind, n in expected.items() if found[kind] != n]
     if wrong:
         raise ExportError(
@@ -115,7 +120,7 @@ def _compare(found: Counter[str], expected: Mapping[str, int], precision: Precis
         )
 
 
-def check_against_torch(checkpoint: TorchModel, run: Run, pairs: EncodedPairs) -> float:
+def check_against_torch(checkpoint: TorchModel, run: Run, pairs: Encoded) -> float:
     """The largest |ONNX logit - torch logit| over the pairs.
 
     Raises:
@@ -133,7 +138,7 @@ def check_against_torch(checkpoint: TorchModel, run: Run, pairs: EncodedPairs) -
     return worst
 
 
-def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 0) -> Independence:
+def check_independence(run: Run, pairs: Encoded, variant: str, seed: int = 0) -> Independence:
     """As `measure_independence`.
 
     Raises:
@@ -150,7 +155,7 @@ def check_independence(run: Run, pairs: EncodedPairs, variant: str, seed: int = 
     return found
 
 
-def measure_independence(run: Run, pairs: EncodedPairs, seed: int = 0) -> Independence:
+def measure_independence(run: Run, pairs: Encoded, seed: int = 0) -> Independence:
     """Compares each of up to 1,000 pairs alone, in micro-batches, all in one batch, beside the longest and others.
 
     Args:

@@ -7,7 +7,8 @@ from artifact import InputTemplate, Lineage, Manifest, TemplateField
 from .attention import Spelling
 from .compile import Say
 from .generator import made_up_pairs
-from .pipeline import VARIANTS, StudentExport, export_student
+from .pipeline import export_student
+from .plan import VARIANTS, StudentExport
 
 PAIRS = 1000
 DEFAULT_TEMPLATE = InputTemplate(

@@ -10,7 +10,7 @@ from scipy import stats
 
 from .graph import Floats
 from .quantise import ActivationRange
-from .runtime import EncodedPairs, read_by
+from .runtime import Encoded, Feeds, read_by
 
 BINS = 4096
 SHRINKS = np.linspace(1.0, 0.3, 36)
@@ -124,7 +124,7 @@ class Measured:
 def measure(
     session: ort.InferenceSession,
     taps: Mapping[str, str],
-    pairs: EncodedPairs,
+    pairs: Encoded,
     divisors: Mapping[str, Floats] | None = None,
 ) -> dict[str, Measured]:
     """Histograms and channel maxima of every tap over the pairs' real tokens; padding does not count.
@@ -150,14 +150,19 @@ def measure(
 
 
 def _passes(
-    session: ort.InferenceSession, taps: Mapping[str, str], pairs: EncodedPairs, divisors: Mapping[str, Floats]
+    session: ort.InferenceSession, taps: Mapping[str, str], pairs: Encoded, divisors: Mapping[str, Floats]
 ) -> Iterator[dict[str, Floats]]:
     for rows in pairs.micro_batches():
         feeds = pairs.feeds(rows)
-        real = feeds["attention_mask"].reshape(-1).astype(bool)
         outputs: list[Floats] = session.run(list(taps.values()), read_by(session, feeds))
-        values = {tag: out[real] if len(out) == len(real) else out for tag, out in zip(taps, outputs, strict=True)}
+        values = dict(zip(taps, (_real(out, feeds) for out in outputs), strict=True))
         yield {tag: array / divisors[tag] if tag in divisors else array for tag, array in values.items()}
+
+
+def _real(values: Floats, feeds: Feeds) -> Floats:
+    """Rows of tokens without those of padding; rows of texts as they are."""
+    mask = feeds.get("attention_mask")
+    return values[mask.reshape(-1).astype(bool)] if mask is not None and len(values) == mask.size else values
 
 
 def _bounds(found: ActivationRange) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import onnx
@@ -17,10 +18,10 @@ from .errors import ExportError
 from .graph import Floats
 
 Pair = tuple[str, Product]
-Feeds = dict[str, NDArray[np.int64]]
+Feeds = dict[str, NDArray[Any]]
 Rows = Sequence[int] | NDArray[np.int64]
 Run = Callable[[Feeds], Floats]
-"""Feeds of shape (n, length) -> logits (n,)."""
+"""Feeds of n rows -> logits (n,)."""
 
 SLOWER_ON_CPU = ["SkipLayerNormFusion", "BiasGeluFusion"]
 """Optimisers that replace operators by slower ones."""
@@ -88,34 +89,64 @@ def optimised_operators(model: bytes) -> Counter[str]:
     return Counter(node.op_type for node in graph.node)
 
 
-class EncodedPairs:
-    """Tokenised (query, product) pairs that can be batched in any grouping."""
+Model = TypeVar("Model", contravariant=True)
+
+
+class Scored(Protocol[Model]):
+    """Pairs that a model of some kind can score."""
+
+    def __len__(self) -> int: ...
+
+    def logits(self, run: Model) -> NDArray[np.float64]:
+        """Logits in pair order, shape (n,)."""
+
+
+class Encoded:
+    """Rows of model inputs that can be batched in any grouping.
+
+    Args:
+        lengths: tokens of each row, by which micro-batches are made, shape (n,).
+    """
+
+    micro_batch = MICRO_BATCH
+    """Rows of one."""
+
+    def __init__(self, lengths: NDArray[np.int64]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def feeds(self, rows: Rows) -> Feeds:
+        """Model inputs of some rows, padded to the longest of them."""
+        raise NotImplementedError
+
+    def micro_batches(self, size: int | None = None) -> list[NDArray[np.int64]]:
+        """Rows in groups of `size`, or of a micro-batch, shortest first."""
+        size = size or self.micro_batch
+        order = np.argsort(self.lengths, kind="stable")
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def logits(self, run: Run, groups: Iterable[Rows] | None = None) -> NDArray[np.float64]:
+        """Logits in row order, shape (n,), computed group by group: length-sorted micro-batches by default."""
+        logits = np.full(len(self), np.nan)
+        for rows in self.micro_batches() if groups is None else groups:
+            logits[rows] = run(self.feeds(rows))
+        return logits
+
+
+class EncodedPairs(Encoded):
+    """Tokenised (query, product) pairs."""
 
     def __init__(self, tokenizer: PairTokenizer, pairs: Sequence[Pair]) -> None:
         self._tokenizer = tokenizer
         queries = {query: tokenizer.encode_query(query) for query in dict.fromkeys(query for query, _ in pairs)}
         products = tokenizer.encode_products([product for _, product in pairs])
         self._ids = [(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)]
-        self.lengths = np.array([tokenizer.pair_length(len(query), len(product)) for query, product in self._ids])
-
-    def __len__(self) -> int:
-        return len(self._ids)
+        super().__init__(np.array([tokenizer.pair_length(len(query), len(product)) for query, product in self._ids]))
 
     def feeds(self, rows: Rows) -> Feeds:
-        """Model inputs of some pairs, padded to the longest of them."""
         return self._tokenizer.collate([self._ids[row] for row in rows]).feeds()
-
-    def micro_batches(self, size: int = MICRO_BATCH) -> list[NDArray[np.int64]]:
-        """Rows in groups of `size`, shortest pairs first."""
-        order = np.argsort(self.lengths, kind="stable")
-        return [order[start : start + size] for start in range(0, len(order), size)]
-
-    def logits(self, run: Run, groups: Iterable[Rows] | None = None) -> NDArray[np.float64]:
-        """Logits in pair order, shape (n,), computed group by group: length-sorted micro-batches by default."""
-        logits = np.full(len(self), np.nan)
-        for rows in self.micro_batches() if groups is None else groups:
-            logits[rows] = run(self.feeds(rows))
-        return logits
 
 
 def scorer(run: Run, tokenizer: PairTokenizer) -> Callable[[Sequence[Pair]], NDArray[np.float64]]:

@@ -6,6 +6,7 @@ multiplication each; then also the operands whose 8 bits hurt most in fp32, one 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from .faithful import MAX_NDCG_LOSS, MIN_PAIRS, MIN_TAU, Faithfulness, Lists
 from .graph import Floats
 from .quantise import Scheme
 from .ranges import METHODS, Measured
-from .runtime import EncodedPairs, Run
+from .runtime import Scored
 
 SMOOTHING = 0.75
 """How much of the spread between channels moves from activations to weights."""
@@ -24,8 +25,8 @@ MOST_KEPT = 4
 """Operands that may stay in fp32; a model that needs more is refused."""
 
 Say = Callable[[str], None]
-Build = Callable[[Scheme], Run]
-"""The graph of a scheme, ready to run."""
+Model = TypeVar("Model")
+"""What a scheme is built into, ready to run: for a cross-encoder a function of feeds, see runtime.py."""
 Measure = Callable[[Mapping[str, Floats]], dict[str, Measured]]
 """Activations of all operands, some divided by channel."""
 
@@ -63,7 +64,7 @@ class Choice:
         return {"int8_ranges": self.name, **kept}
 
 
-class Search:
+class Search(Generic[Model]):
     """Finds the scheme of one model.
 
     Args:
@@ -77,12 +78,12 @@ class Search:
 
     def __init__(
         self,
-        build: Build,
+        build: Callable[[Scheme], Model],
         measure: Measure,
         weights: Mapping[str, list[Floats]],
-        fp32: Run,
-        choice_pairs: EncodedPairs,
-        lists: Lists | None,
+        fp32: Model,
+        choice_pairs: Scored[Model],
+        lists: Lists[Model] | None,
         say: Say,
     ) -> None:
         self._build = build

@@ -5,6 +5,7 @@ Reads artifacts as anybody's work: nothing of a file is run before its bytes, it
 
 from .checks import Check, Checks
 from .compare import compare
-from .verify import Options, verify
+from .verification import Options
+from .verify import verify
 
 __all__ = ["Check", "Checks", "Options", "compare", "verify"]

@@ -27,6 +27,12 @@ class Finding:
     table: Sequence[str] = ()
 
 
+def joined(findings: Sequence[Finding]) -> Finding:
+    """Those of several files in one; the facts are the first's."""
+    sentences = dict.fromkeys(finding.sentence for finding in findings)
+    return Finding("; ".join(sentences), findings[0].facts, [line for finding in findings for line in finding.table])
+
+
 @dataclass(slots=True)
 class Check:
     """One check, of a variant or, where `variant` is empty, of the whole artifact."""

@@ -10,7 +10,8 @@ from artifact import ArtifactError
 
 from ..errors import ExportError
 from .compare import compare
-from .verify import Options, verify
+from .verification import Options
+from .verify import verify
 
 CHECKS = ("verify", "compare")
 FAILED, UNREADABLE = 1, 2

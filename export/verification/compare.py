@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from artifact import Metric
+from artifact import Metric, Variant
 
-from ..runtime import Feeds, Pair, Run
+from ..runtime import Pair
 from ..timing import in_turn
 from .checks import Say
 from .contestant import Contestant, describe, read_contestant
@@ -154,21 +153,19 @@ def agree(a: Contestant, b: Contestant, pairs: Sequence[Pair]) -> Agreement:
 
 
 def race(a: Contestant, b: Contestant, pairs: Sequence[Pair], rounds: int = ROUNDS) -> Speed:
-    """Times both on the same texts, each in micro-batches of its own tokens; tokenising is not counted."""
+    """Times both on the same texts, each in micro-batches of its own tokens.
+
+    Tokenising is not counted, nor, in a split model, encoding products: both may be done beforehand.
+    """
     work: dict[str, Callable[[], object]] = {
-        "a": partial(_run_all, a.run, a.feeds(pairs)),
-        "b": partial(_run_all, b.run, b.feeds(pairs)),
+        "a": a.online(pairs),
+        "b": b.online(pairs),
     }
     seconds = {name: np.array(taken) for name, taken in in_turn(work, rounds).items()}
     medians = {name: float(np.median(taken)) for name, taken in seconds.items()}
     low, high = np.percentile(seconds["b"] / seconds["a"], (5, 95))
     ratio = medians["b"] / medians["a"]
     return Speed(len(pairs), rounds, 1e3 * medians["a"], 1e3 * medians["b"], ratio, float(low), float(high))
-
-
-def _run_all(run: Run, feeds: Sequence[Feeds]) -> None:
-    for each in feeds:
-        run(each)
 
 
 def _descriptions(a: Contestant, b: Contestant) -> list[tuple[str, str, str]]:
@@ -187,14 +184,19 @@ def _shown(contestant: Contestant) -> dict[str, str]:
         "template": describe(m.template),
         "calibration": f"slope {m.calibration.slope:.4g}, intercept {m.calibration.intercept:.4g}",
         "compared variant": contestant.variant.name,
-        **{f"size of {variant.name}": f"{variant.size_bytes / 1e6:.1f} MB" for variant in m.variants},
+        **{f"size of {variant.name}": f"{_size_bytes(variant) / 1e6:.1f} MB" for variant in m.variants},
     }
+
+
+def _size_bytes(variant: Variant) -> int:
+    """Of all its graphs."""
+    return sum(graph.size_bytes for graph in variant.graphs())
 
 
 def _facts(contestant: Contestant) -> dict[str, Any]:
     m = contestant.artifact.manifest
     shown = m.model_dump(mode="json", include={"name", "version", "architecture", "layers", "hidden_size", "template"})
-    sizes = {variant.name: variant.size_bytes for variant in m.variants}
+    sizes = {variant.name: _size_bytes(variant) for variant in m.variants}
     return {**shown, "variant": contestant.variant.name, "size_bytes": sizes}
 
 

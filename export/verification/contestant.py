@@ -1,7 +1,8 @@
 """One side of a comparison: an artifact, one of its variants, and that variant's scores and times."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from training.evaluation.calibration import expected_calibration_error
 from training.evaluation.ranking import ndcg
 
 from ..errors import ExportError
-from ..runtime import EncodedPairs, Feeds, Pair, Run, logits_of, open_session
+from ..evaluation import ScoringFunction
+from ..runtime import EncodedPairs, Pair, logits_of, open_session, run_all, scorer
+from ..split.runtime import SplitModel, SplitPairs, split_scorer
 from .pairs import rows_by_query
 
 RELEVANT = 0.5
@@ -27,25 +30,19 @@ class Contestant:
 
     artifact: Artifact
     variant: Variant
-    run: Run
+    logits: ScoringFunction
+    """Of text pairs, shape (n,)."""
+    online: Callable[[Sequence[Pair]], Callable[[], object]]
+    """What is left to do for pairs when they are tokenised and, in a split model, their products' states are known."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What the manifest says was measured of the variant."""
         return tuple(metric for metric in self.artifact.manifest.evaluation if metric.variant == self.variant.name)
 
-    def logits(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """Shape (n,)."""
-        return EncodedPairs(self.artifact.tokenizer, pairs).logits(self.run)
-
     def scores(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Calibrated, in [0, 1]."""
         return self.artifact.manifest.calibration.scores(logits)
-
-    def feeds(self, pairs: Sequence[Pair]) -> list[Feeds]:
-        """The pairs as the micro-batches that it would score."""
-        encoded = EncodedPairs(self.artifact.tokenizer, pairs)
-        return [encoded.feeds(rows) for rows in encoded.micro_batches()]
 
     def judged(self, pairs: Sequence[Pair], targets: Sequence[float]) -> dict[str, float]:
         """nDCG@10 with the targets as gains, AUC of targets from 0.5 on, and ECE; without those that have no value."""
@@ -73,7 +70,26 @@ def read_contestant(text: str) -> Contestant:
     variant = _named(artifact, name) if name else _served(artifact)
     if variant.device != "cpu":
         raise ExportError(f"{folder}: {variant.name} needs a GPU; compare variants of the CPU")
-    return Contestant(artifact, variant, logits_of(open_session((artifact.folder / variant.file).read_bytes())))
+    return _split(artifact, variant) if variant.states is not None else _cross_encoder(artifact, variant)
+
+
+def _cross_encoder(artifact: Artifact, variant: Variant) -> Contestant:
+    run = logits_of(open_session((artifact.folder / variant.file).read_bytes()))
+
+    def online(pairs: Sequence[Pair]) -> Callable[[], object]:
+        encoded = EncodedPairs(artifact.tokenizer, pairs)
+        return partial(run_all, run, [encoded.feeds(rows) for rows in encoded.micro_batches()])
+
+    return Contestant(artifact, variant, scorer(run, artifact.tokenizer), online)
+
+
+def _split(artifact: Artifact, variant: Variant) -> Contestant:
+    model = SplitModel.read(artifact.folder, variant)
+
+    def online(pairs: Sequence[Pair]) -> Callable[[], object]:
+        return SplitPairs(artifact.tokenizer, pairs).online(model)
+
+    return Contestant(artifact, variant, split_scorer(model, artifact.tokenizer), online)
 
 
 def describe(template: InputTemplate) -> str:

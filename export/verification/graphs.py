@@ -1,6 +1,6 @@
 """What can be told of an ONNX file without running it: where its weights are, its operators, inputs and outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -83,8 +83,8 @@ def check_signature(path: Path, model: ModelProto) -> Finding:
         ExportError: saying what was found and what the service feeds.
     """
     given = {tensor.name for tensor in model.graph.initializer}
-    inputs = {each.name: each.type.tensor_type for each in model.graph.input if each.name not in given}
-    outputs = {each.name: each.type.tensor_type for each in model.graph.output}
+    inputs = {name: each for name, each in tensors_of(model.graph.input).items() if name not in given}
+    outputs = tensors_of(model.graph.output)
     told = f"{', '.join(f'{name} {_type(t)}' for name, t in inputs.items())} -> " + ", ".join(
         f"{name} {_type(t)}" for name, t in outputs.items()
     )
@@ -98,6 +98,11 @@ def check_signature(path: Path, model: ModelProto) -> Finding:
             f"{OUTPUT}, floats of shape (n, 1); found {told}: the service cannot feed it, export it again"
         )
     return Finding(told, {"inputs": list(inputs), "outputs": list(outputs)})
+
+
+def tensors_of(values: Iterable[onnx.ValueInfoProto]) -> dict[str, onnx.TypeProto.Tensor]:
+    """Inputs or outputs by name."""
+    return {each.name: each.type.tensor_type for each in values}
 
 
 def embedded_tokens(model: ModelProto) -> set[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from artifact import load_artifact
-from export.faithful import Lists
+from export.faithful import encoded_lists
 from export.generator import made_up_pairs
 
 
@@ -15,7 +15,7 @@ def tokenizer(exported):
 
 def test_tau_and_loss_are_means_over_queries(tokenizer):
     pairs = made_up_pairs(6)
-    lists = Lists(tokenizer, [(pairs[:3], [1.0, 0.5, 0.0]), (pairs[3:], [0.0, 0.0, 1.0])])
+    lists = encoded_lists(tokenizer, [(pairs[:3], [1.0, 0.5, 0.0]), (pairs[3:], [0.0, 0.0, 1.0])])
     expected = np.array([3.0, 2, 1, 1, 2, 3])
     same = lists.compare(expected, expected * 2)
     assert (same.tau, same.ndcg_loss) == (1, 0)
@@ -29,7 +29,7 @@ def test_tau_and_loss_are_means_over_queries(tokenizer):
 
 def test_without_labels_only_the_order_counts(tokenizer):
     pairs = made_up_pairs(4)
-    lists = Lists(tokenizer, [(pairs, ())])
+    lists = encoded_lists(tokenizer, [(pairs, ())])
     found = lists.compare(np.arange(4.0), np.arange(4.0) + 9)
     assert found.suffices
     assert np.isnan(found.ndcg_loss)
@@ -39,6 +39,6 @@ def test_without_labels_only_the_order_counts(tokenizer):
 
 def test_lists_that_cannot_be_compared_do_not_pass(tokenizer):
     pairs = made_up_pairs(2)
-    found = Lists(tokenizer, [(pairs[:1], ()), (pairs[1:], ())]).compare(np.zeros(2), np.zeros(2))
+    found = encoded_lists(tokenizer, [(pairs[:1], ()), (pairs[1:], ())]).compare(np.zeros(2), np.zeros(2))
     assert np.isnan(found.tau)
     assert not found.suffices

@@ -10,7 +10,7 @@ from artifact import load_artifact
 from export import ExportError, StudentExport, export_student
 from export.bert import build_bert
 from export.checkpoint import load_checkpoint
-from export.faithful import Lists
+from export.faithful import Lists, encoded_lists
 from export.generator import made_up_pairs
 from export.graph import Float32, serialise
 from export.quantise import Int8, Scheme
@@ -61,7 +61,7 @@ def pairs(exported: Path) -> EncodedPairs:
 @pytest.fixture
 def lists(exported: Path) -> Lists:
     made = made_up_pairs(2000)
-    return Lists(load_artifact(exported).tokenizer, [(made[i : i + 20], ()) for i in range(0, 2000, 20)])
+    return encoded_lists(load_artifact(exported).tokenizer, [(made[i : i + 20], ()) for i in range(0, 2000, 20)])
 
 
 def search(model: Model, lists: Lists | None, say=silent) -> Search:
@@ -98,7 +98,7 @@ def test_what_cannot_rank_as_fp32_does_is_refused_and_with_few_pairs_warned_of(
     monkeypatch.setattr("export.schemes.MOST_KEPT", 1)
     with pytest.raises(ExportError, match=r"does not rank as fp32 does, with 1 operands in fp32: Kendall tau 0\."):
         search(Model(pairs, smooth_helps=False), lists).run()
-    few = Lists(load_artifact(exported).tokenizer, [(made_up_pairs(20), ())])
+    few = encoded_lists(load_artifact(exported).tokenizer, [(made_up_pairs(20), ())])
     lines: list[str] = []
     search(Model(pairs, smooth_helps=False), few, lines.append).run()
     assert any(line.startswith("warning: cpu-int8 does not rank") for line in lines)

@@ -16,7 +16,7 @@ from export.generator import made_up_pairs
 from export.peers import write_peer
 from export.verification import Checks, Options, verify
 from export.verification.scores import check_calibration
-from export.verification.verify import _run
+from export.verification.cross_encoder import _run
 
 from .tampering import (
     copy_of,
