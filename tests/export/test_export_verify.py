@@ -15,8 +15,8 @@ from export.__main__ import main
 from export.generator import made_up_pairs
 from export.peers import write_peer
 from export.verification import Checks, Options, verify
-from export.verification.scores import check_calibration
 from export.verification.cross_encoder import _run
+from export.verification.scores import check_calibration
 
 from .tampering import (
     copy_of,
