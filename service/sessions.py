@@ -90,10 +90,9 @@ class Graph:
                 wanted = ", ".join(f"{each} ({' or '.join(kinds)})" for each, kinds in known.items())
                 raise EngineError(f"{self.path}: expected inputs among {wanted}; found {name} ({kind})")
 
-    def __call__(self, feeds: Feeds) -> list[NDArray[Any]]:
-        """The outputs of one run. Feeds that the graph does not read do no harm."""
-        inputs = self.inputs
-        return self._run(self.session, self.outputs, {name: feeds[name] for name in inputs})
+    def __call__(self, feeds: Feeds, outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The outputs of one run, or some of them. Feeds that the graph does not read do no harm."""
+        return self._run(self.session, outputs or self.outputs, {name: feeds[name] for name in self.inputs})
 
 
 def run(session: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:

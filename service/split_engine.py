@@ -27,6 +27,9 @@ from .state_store import StateStore
 
 OUTPUT = "logits"
 STATE_OUTPUTS = ("tokens", "scales", "pooled", "pooled_scales")
+STATES = "states"
+"""What products' encoder gives of a query, and the graph of the query reads, where both sides share an encoder."""
+
 STATE_TYPES = {"int8": "tensor(uint8)", "fp32": "tensor(float)"}
 STATE_DTYPES: dict[str, type[np.generic]] = {"int8": np.uint8, "fp32": np.float32}
 FLOAT = ("tensor(float)",)
@@ -76,11 +79,13 @@ class SplitEngine:
         self._encode_tokens = encode_tokens
         self._store = StateStore(states_version(artifact.manifest, variant), template, state_cache_bytes, metrics)
         folder, device = artifact.folder, variant.device
-        self._product_encoder = Graph(folder / variant.product_encoder.file, device, STATE_OUTPUTS)
         self._query_encoder = Graph(folder / variant.query_encoder.file, device)
+        self._shares_encoder = STATES in self._query_encoder.inputs
+        known = (*STATE_OUTPUTS, STATES) if self._shares_encoder else STATE_OUTPUTS
+        self._product_encoder = Graph(folder / variant.product_encoder.file, device, known)
         self._interaction = Graph(folder / variant.file, device, [OUTPUT])
         self._product_encoder.check_inputs(TEXT_INPUTS)
-        self._query_encoder.check_inputs(TEXT_INPUTS)
+        self._query_encoder.check_inputs({STATES: FLOAT} if self._shares_encoder else TEXT_INPUTS)
         states = (STATE_TYPES[layout.precision],)
         self._interaction.check_inputs(
             {
@@ -129,9 +134,12 @@ class SplitEngine:
         )
 
     def prepare_query(self, query: str) -> QueryState:
-        """One run of the query encoder."""
+        """One run of the query encoder; where it reads states, which products' encoder gives, one of that before it."""
         texts = self._tokenizer.collate_alone([self._tokenizer.encode_query(query)]).feeds()
-        outputs = self._query_encoder(texts)
+        feeds: Feeds = texts
+        if self._shares_encoder:
+            feeds = {STATES: self._product_encoder(texts, (STATES,))[0]}
+        outputs = self._query_encoder(feeds)
         return QueryState(dict(zip(self._query_encoder.outputs, outputs, strict=True)))
 
     def recall_products(self, products: Sequence[Product]) -> list[ProductState | Fresh]:
@@ -149,7 +157,7 @@ class SplitEngine:
         """One run of the product encoder. Its states are kept; of products that were encoded meanwhile, those are."""
         started = perf_counter()
         texts = self._tokenizer.collate_alone([product.work.ids for product in products]).feeds()
-        tokens, scales, pooled, pooled_scales = self._product_encoder(texts)
+        tokens, scales, pooled, pooled_scales = self._product_encoder(texts, STATE_OUTPUTS)
         self._encoding.observe(perf_counter() - started)
         lengths = [product.tokens for product in products]
         states = states_of_batch(tokens, scales, pooled, pooled_scales, lengths)

@@ -43,6 +43,11 @@ class SplitCheckpoint:
         return self.student.tokenizer_path
 
     @property
+    def shared(self) -> bool:
+        """Whether one encoder reads queries and products."""
+        return self.student.query_encoder is self.student.product_encoder
+
+    @property
     def vocab_size(self) -> int:
         """Rows of the smaller embedding table."""
         return min(int(self._config(side).vocab_size) for side in ("query", "product"))
@@ -92,19 +97,24 @@ class SplitCheckpoint:
             spelling: of the encoders' attention.
         """
         shapes, shape, interaction = self.encoder_shapes, self.shape, self._interaction
-        shared = (interaction, shape)
+        both = (interaction, shape)
         return {
             "product": build_product_encoder(
                 self._encoder("product"),
                 shapes["product"],
-                *shared,
+                *both,
                 arithmetic("product"),
                 states,
                 spelling,
                 expose_taps,
+                self.shared,
             ),
             "query": build_query_encoder(
-                self._encoder("query"), shapes["query"], *shared, arithmetic("query"), spelling, expose_taps
+                None if self.shared else (self._encoder("query"), shapes["query"]),
+                *both,
+                arithmetic("query"),
+                spelling,
+                expose_taps,
             ),
             "interaction": build_interaction(interaction, shape, arithmetic("interaction"), states, expose_taps),
         }

@@ -123,8 +123,8 @@ def check_states(checkpoint: SplitCheckpoint, fp32: CompiledSplit, lists: Lists[
     return found
 
 
-class _PairRows(Encoded):
-    """What the interaction reads of each pair."""
+class _OneByOne(Encoded):
+    """What a graph reads of each query or pair."""
 
     micro_batch = 1
 
@@ -139,10 +139,11 @@ class _PairRows(Encoded):
 
 def _rows(pairs: SplitPairs, model: SplitModel) -> dict[Part, Encoded]:
     """What each graph reads of the pairs, which are few."""
+    queries = Texts(pairs.tokenizer, pairs.queries, alone=True)
     return {
         "product": Texts(pairs.tokenizer, pairs.products),
-        "query": Texts(pairs.tokenizer, pairs.queries, alone=True),
-        "interaction": _PairRows(pairs.runs(model)),
+        "query": _OneByOne([model.read_by_query(queries.feeds([row])) for row in range(len(queries))]),
+        "interaction": _OneByOne(pairs.runs(model)),
     }
 
 

@@ -1,5 +1,6 @@
 """The graphs of the two encoders: BERT's layers over all tokens of a text, and what is made of their states."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,34 +21,24 @@ LARGEST = 127.0
 """Of the integers that a state's numbers become, on either side of the zero point."""
 
 
-class TextGraph:
-    """A BERT encoder over the texts of the graph's inputs.
+class EncodedTexts(ABC):
+    """A graph that begins with the states of texts.
 
     Attributes:
         states: (n * length, width), of every token.
         by_text: the same, (n, length, width).
+        inputs: of the graph.
     """
 
-    def __init__(
-        self, weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic, spelling: Spelling = "fused"
-    ) -> None:
-        self.writer = GraphWriter()
-        layers = BertLayers(self.writer, weights, shape, arithmetic, spelling)
-        x = layers.embeddings()
-        for i in range(shape.layers):
-            x = layers.layer(i, x)
-        self.states = x
-        self.by_text = self.writer.op("Reshape", x, layers.batch.by_token)
+    def __init__(self, writer: GraphWriter, states: str, by_text: str, inputs: list[Tensor]) -> None:
+        self.writer = writer
+        self.states = states
+        self.by_text = by_text
+        self.inputs = inputs
 
+    @abstractmethod
     def pooled(self) -> str:
-        """The mean of each text's states, padding left out, at unit length: (n, width).
-
-        The sum is a product with two equal rows: with one, its last bit would depend on the padding (attention.py).
-        """
-        g = self.writer
-        mask = g.op("Unsqueeze", g.op("Cast", names.TEXT_INPUTS[1], to=TensorProto.FLOAT), g.integers(1))
-        sums = g.op("MatMul", g.op("Concat", mask, mask, axis=1), self.by_text)
-        return unit(g, g.op("Gather", sums, g.constant("first", np.int64(0)), axis=1))
+        """The mean of each text's states, padding left out, at unit length: (n, width)."""
 
     def projected(self, weights: Mapping[str, Floats], shape: InteractionShape) -> str:
         """What is kept of a token: (n * length, state width), at unit length.
@@ -62,10 +53,48 @@ class TextGraph:
     def model(self, name: str, outputs: list[Tensor], expose_taps: bool) -> onnx.ModelProto:
         """The finished graph."""
         taps = list(dict.fromkeys(self.writer.taps.values())) if expose_taps else []
-        inputs = [Tensor(each, TensorProto.INT64, ("n", "length")) for each in names.TEXT_INPUTS]
         return self.writer.model_of(
-            name, inputs, [*outputs, *(Tensor(tap, TensorProto.FLOAT, ("rows", "wide")) for tap in taps)]
+            name, self.inputs, [*outputs, *(Tensor(tap, TensorProto.FLOAT, ("rows", "wide")) for tap in taps)]
         )
+
+
+class TextGraph(EncodedTexts):
+    """A BERT encoder over the texts of the graph's inputs."""
+
+    def __init__(
+        self, weights: dict[str, Floats], shape: BertShape, arithmetic: Arithmetic, spelling: Spelling = "fused"
+    ) -> None:
+        g = GraphWriter()
+        layers = BertLayers(g, weights, shape, arithmetic, spelling)
+        x = layers.embeddings()
+        for i in range(shape.layers):
+            x = layers.layer(i, x)
+        inputs = [Tensor(each, TensorProto.INT64, ("n", "length")) for each in names.TEXT_INPUTS]
+        super().__init__(g, x, g.op("Reshape", x, layers.batch.by_token), inputs)
+
+    def pooled(self) -> str:
+        """See EncodedTexts.
+
+        The sum is a product with two equal rows: with one, its last bit would depend on the padding (attention.py).
+        """
+        g = self.writer
+        mask = g.op("Unsqueeze", g.op("Cast", names.TEXT_INPUTS[1], to=TensorProto.FLOAT), g.integers(1))
+        sums = g.op("MatMul", g.op("Concat", mask, mask, axis=1), self.by_text)
+        return unit(g, g.op("Gather", sums, g.constant("first", np.int64(0)), axis=1))
+
+
+class StatesGraph(EncodedTexts):
+    """The states of one text, not padded, that another graph computed."""
+
+    def __init__(self, width: int) -> None:
+        g = GraphWriter()
+        inputs = [Tensor(names.STATES, TensorProto.FLOAT, (1, "length", width))]
+        super().__init__(g, g.op("Reshape", names.STATES, g.integers(-1, width)), names.STATES, inputs)
+
+    def pooled(self) -> str:
+        """See EncodedTexts."""
+        g = self.writer
+        return unit(g, g.op("ReduceMean", self.by_text, g.integers(1), keepdims=0))
 
 
 def unit(g: GraphWriter, x: str) -> str:
@@ -83,6 +112,7 @@ def build_product_encoder(
     states: States,
     spelling: Spelling = "fused",
     expose_taps: bool = False,
+    shared: bool = False,
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The graph from product texts to their states, and its taps.
 
@@ -90,6 +120,7 @@ def build_product_encoder(
         weights: of the encoder, under the names of `build_bert`, token types folded into the positions.
         interaction: its weights, of which the projection is read.
         states: whether they leave the graph as floats or as integers with a scale for each token.
+        shared: whether it encodes queries too, whose states leave it as they are.
     """
     text = TextGraph(weights, shape, arithmetic, spelling)
     g, width = text.writer, interaction_shape.state_width
@@ -104,20 +135,27 @@ def build_product_encoder(
         Tensor(names.POOLED, kind, ("n", interaction_shape.width)),
         Tensor(names.POOLED_SCALES, TensorProto.FLOAT, ("n",)),
     ]
+    if shared:
+        g.op("Identity", text.by_text, output=names.STATES)
+        outputs.append(Tensor(names.STATES, TensorProto.FLOAT, ("n", "length", interaction_shape.width)))
     return text.model("product-encoder", outputs, expose_taps), g.taps
 
 
 def build_query_encoder(
-    weights: dict[str, Floats],
-    shape: BertShape,
+    encoder: tuple[dict[str, Floats], BertShape] | None,
     interaction: Mapping[str, Floats],
     interaction_shape: InteractionShape,
     arithmetic: Arithmetic,
     spelling: Spelling = "fused",
     expose_taps: bool = False,
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph from one query's text, not padded, to all that the interaction needs of it, and its taps."""
-    text = TextGraph(weights, shape, arithmetic, spelling)
+    """The graph from one query's text, not padded, to all that the interaction needs of it, and its taps.
+
+    Args:
+        encoder: weights and shape as of the product encoder. None: the query's states come from that one.
+    """
+    text: EncodedTexts
+    text = StatesGraph(interaction_shape.width) if encoder is None else TextGraph(*encoder, arithmetic, spelling)
     g, s = text.writer, interaction_shape
     cosine = g.constant("cosine", interaction["shortcut.weight"][0, 0])
     g.op("Mul", text.pooled(), cosine, output=names.QUERY_VECTOR)
@@ -146,12 +184,12 @@ def _leave(g: GraphWriter, x: str, states: States, values: str, scales: str) -> 
     g.op("Squeeze", scale, g.integers(-1), output=scales)
 
 
-def _importance(text: TextGraph, interaction: Mapping[str, Floats]) -> str:
+def _importance(text: EncodedTexts, interaction: Mapping[str, Floats]) -> str:
     """How much each token counts in MaxSim, (length, 1): 0 for special ones, unless the query has no others."""
     g = text.writer
     weight, bias = (interaction[f"importance.{part}"] for part in ("weight", "bias"))
     scores = g.op("Gemm", text.states, g.constant("importance.weight", weight.T), g.constant("importance.bias", bias))
-    length = g.op("Gather", g.op("Shape", names.TEXT_INPUTS[0]), g.constant("second", np.int64(1)))
+    length = g.op("Gather", g.op("Shape", text.by_text), g.constant("second", np.int64(1)))
     zero, one, two = (g.constant(f"scalar_{i}", np.int64(i)) for i in range(3))
     place = g.op("Range", zero, length, one)
     inside = g.op("And", g.op("Greater", place, zero), g.op("Less", place, g.op("Sub", length, one)))
@@ -162,7 +200,7 @@ def _importance(text: TextGraph, interaction: Mapping[str, Floats]) -> str:
 
 
 def _write_first_layer(
-    text: TextGraph, interaction: Mapping[str, Floats], s: InteractionShape, arithmetic: Arithmetic
+    text: EncodedTexts, interaction: Mapping[str, Floats], s: InteractionShape, arithmetic: Arithmetic
 ) -> None:
     """What the first interaction layer needs of the query's tokens alone; of [CLS] alone where it is the last too."""
     g = text.writer

@@ -10,6 +10,9 @@ TEXT_INPUTS = ("input_ids", "attention_mask")
 TOKENS, SCALES, LENGTHS = "tokens", "scales", "lengths"
 POOLED, POOLED_SCALES = "pooled", "pooled_scales"
 PRODUCT_OUTPUTS = (TOKENS, SCALES, POOLED, POOLED_SCALES)
+STATES = "states"
+"""(n, length, width): the encoder's own states. Where both sides share an encoder, its graph gives them for queries,
+and the graph of the query reads them instead of a text."""
 PRODUCT_INPUTS = (TOKENS, SCALES, LENGTHS, POOLED, POOLED_SCALES)
 
 QUERY_VECTOR = "query_vector"

@@ -57,8 +57,17 @@ class SplitModel:
     def encode_query(self, feeds: Feeds) -> Feeds:
         """What the interaction needs of one query."""
         session = self.sessions["query"]
+        feeds = self.read_by_query(feeds)
         found = [each.name for each in session.get_outputs()]
         return dict(zip(found, session.run(found, read_by(session, feeds)), strict=True))
+
+    def read_by_query(self, feeds: Feeds) -> Feeds:
+        """What the query's graph reads: of a text, or where both sides share an encoder, of its states."""
+        if all(each.name != names.STATES for each in self.sessions["query"].get_inputs()):
+            return feeds
+        session = self.sessions["product"]
+        (states,) = session.run([names.STATES], read_by(session, feeds))
+        return {names.STATES: states}
 
     def interact(self, feeds: Feeds) -> Floats:
         """Logits (n,) of what `encode_query` and `gathered` make, together."""

@@ -24,7 +24,7 @@ from .steps import Steps
 from .world import WorldSettings, facts, make_world, read_products, write_world
 
 WORLD_CONFIG = Path(__file__).with_name("world.toml")
-HUMAN_CONFIG = Path(__file__).parent.parent / "configs" / "default.toml"
+HUMAN_CONFIG = Path(__file__).parent.parent / "configs" / "cross-encoder.toml"
 CATALOGUE = "icecat_products.csv.gz"
 
 
