@@ -33,8 +33,13 @@ def memory_limit_bytes(cgroup_root: Path = CGROUP_ROOT, proc: Path = PROC) -> in
 
 
 def resident_bytes(proc: Path = PROC) -> int:
-    """Memory of this process that is in RAM."""
-    return int((proc / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Memory of this process alone that is in RAM.
+
+    Pages of files, such as those of a states file that other replicas map too, are the kernel's: it drops them when it
+    needs their room.
+    """
+    _, resident, of_files, *_ = (proc / "statm").read_text().split()
+    return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def alone_in_cgroup(cgroup_root: Path = CGROUP_ROOT, proc: Path = PROC) -> bool:

@@ -128,8 +128,8 @@ class Settings(BaseSettings):
     max_memory_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="near this much resident memory the caches are emptied, and if that is not enough the process "
-        "stops cleanly; without it, the limit of its cgroup",
+        description="near this much resident memory, mapped files aside, the caches are emptied, and if that is not "
+        "enough the process stops cleanly; without it, the limit of its cgroup",
     )
     drain_timeout_ms: int = Field(
         default=10_000, ge=0, description="longest wait, after SIGTERM, for requests in work to finish"

@@ -1,4 +1,5 @@
 import logging
+import mmap
 
 import pytest
 
@@ -53,3 +54,12 @@ def test_the_memory_of_this_process_is_read():
     block = bytearray(64 * 1024 * 1024)
     block[::4096] = b"x" * len(block[::4096])
     assert resident_bytes() - before > 32 * 1024 * 1024
+
+
+def test_pages_of_mapped_files_are_not_this_process_s_own(tmp_path):
+    path = tmp_path / "states"
+    path.write_bytes(b"x" * (64 * 1024 * 1024))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        before = resident_bytes()
+        assert mapped[::4096].count(b"x") == len(mapped) // 4096
+        assert resident_bytes() - before < 16 * 1024 * 1024
