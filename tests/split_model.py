@@ -53,11 +53,18 @@ OPSET, IR_VERSION = 17, 8
 
 
 def build_split_artifact(
-    folder: Path, scratch: Path, *, name: str = "split", seed: int = 0, interaction_seed: int | None = None
+    folder: Path,
+    scratch: Path,
+    *,
+    name: str = "split",
+    seed: int = 0,
+    interaction_seed: int | None = None,
+    shared: bool = False,
 ) -> Manifest:
     """Writes a split artifact with the variants cpu-fp32 and cpu-int8; intermediate files go to `scratch`.
 
-    Another `interaction_seed` with the same `seed` gives other scores from the same states.
+    Another `interaction_seed` with the same `seed` gives other scores from the same states. `shared`: the graph of the
+    query reads the product encoder's states in place of a text; scores are the same.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     tokenizer_path = scratch / "tokenizer.json"
@@ -71,8 +78,8 @@ def build_split_artifact(
         int8, variant_name = precision == "int8", f"cpu-{precision}"
         graphs = {
             f"{variant_name}.onnx": _interaction(mixing, int8),
-            f"{variant_name}-product.onnx": _product_encoder(embeddings, int8),
-            f"{variant_name}-query.onnx": _query_encoder(embeddings),
+            f"{variant_name}-product.onnx": _product_encoder(embeddings, int8, shared),
+            f"{variant_name}-query.onnx": _query_of_states() if shared else _query_encoder(embeddings),
         }
         parts = []
         for file, graph in graphs.items():
@@ -186,7 +193,7 @@ def _encode(graph: _Graph, embeddings: np.ndarray) -> tuple[str, str]:
     return graph.add("Add", found, share), mean
 
 
-def _product_encoder(embeddings: np.ndarray, int8: bool) -> onnx.ModelProto:
+def _product_encoder(embeddings: np.ndarray, int8: bool, shared: bool) -> onnx.ModelProto:
     graph = _Graph()
     tokens, pooled = _encode(graph, embeddings)
     for value, name, scales in ((tokens, "tokens", "scales"), (pooled, "pooled", "pooled_scales")):
@@ -202,6 +209,9 @@ def _product_encoder(embeddings: np.ndarray, int8: bool) -> onnx.ModelProto:
     kind = Type.UINT8 if int8 else Type.FLOAT
     outputs = {"tokens": (kind, ["n", "length", WIDTH]), "scales": (Type.FLOAT, ["n", "length"])}
     outputs |= {"pooled": (kind, ["n", WIDTH]), "pooled_scales": (Type.FLOAT, ["n"])}
+    if shared:
+        graph.add("Identity", tokens, output="states")
+        outputs["states"] = (Type.FLOAT, ["n", "length", WIDTH])
     return graph.model(TEXTS, outputs)
 
 
@@ -214,6 +224,16 @@ def _query_encoder(embeddings: np.ndarray) -> onnx.ModelProto:
     graph.add("Identity", tokens, output="query_tokens")
     graph.add("Identity", pooled, output="query_pooled")
     return graph.model(TEXTS, QUERY)
+
+
+def _query_of_states() -> onnx.ModelProto:
+    graph = _Graph()
+    graph.add("Identity", "states", output="query_tokens")
+    # A state is an embedding and half of their mean.
+    graph.add(
+        "Div", graph.add("ReduceMean", "states", axes=[1], keepdims=0), graph.constant(1.5), output="query_pooled"
+    )
+    return graph.model({"states": (Type.FLOAT, [1, "query_length", WIDTH])}, QUERY)
 
 
 def _interaction(mixing: np.ndarray, int8: bool) -> onnx.ModelProto:
@@ -252,6 +272,8 @@ def _golden_logits(tokenizer: PairTokenizer, interaction: Path, product_encoder:
     for query, product in GOLDEN:
         batch = tokenizer.collate_alone([tokenizer.encode_query(query)])
         feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if queries.get_inputs()[0].name == "states":
+            feeds = {"states": products.run(["states"], feeds)[0]}
         encoded = dict(zip(QUERY, queries.run(list(QUERY), feeds), strict=True))
         state = encode_alone(products, tokenizer, product)
         encoded |= {"tokens": state.tokens[None], "scales": state.scales[None], "pooled": state.pooled[None]}

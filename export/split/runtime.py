@@ -8,7 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from artifact import PairTokenizer, Variant
-from artifact.product_states import ProductState
+from artifact.product_states import ProductState, states_of_batch
 from artifact.tokenisation import TokenIds
 
 from ..bert import OUTPUT
@@ -50,9 +50,9 @@ class SplitModel:
     def encode_products(self, feeds: Feeds) -> list[ProductState]:
         """States of products, from what `PairTokenizer.collate_alone` makes of them."""
         session = self.sessions["product"]
-        outputs = session.run(list(names.PRODUCT_OUTPUTS), read_by(session, feeds))
+        tokens, scales, pooled, pooled_scales = session.run(list(names.PRODUCT_OUTPUTS), read_by(session, feeds))
         lengths = feeds[names.TEXT_INPUTS[1]].sum(axis=1)
-        return [_state(length, *row) for length, *row in zip(lengths.tolist(), *outputs, strict=True)]
+        return states_of_batch(tokens, scales, pooled, pooled_scales, lengths)
 
     def encode_query(self, feeds: Feeds) -> Feeds:
         """What the interaction needs of one query."""
@@ -192,14 +192,6 @@ def split_scorer(model: SplitModel, tokenizer: PairTokenizer) -> Callable[[Seque
         return SplitPairs(tokenizer, pairs).logits(model)
 
     return score
-
-
-def _state(
-    length: int, tokens: NDArray[np.generic], scales: Floats, pooled: NDArray[np.generic], scale: np.float32
-) -> ProductState:
-    """One product's, of whose rows the special tokens' are dropped where it has others."""
-    own = slice(1, length - 1) if length > SPECIAL else slice(0, length)
-    return ProductState(tokens[own].copy(), scales[own].copy(), pooled.copy(), float(scale))
 
 
 def _numbered(texts: Sequence[TokenIds]) -> NDArray[np.int64]:

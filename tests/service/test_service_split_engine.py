@@ -13,7 +13,7 @@ from service.sessions import EngineError
 from service.settings import Settings
 from service.split_engine import SplitEngine
 
-from ..split_model import GOLDEN
+from ..split_model import GOLDEN, build_split_artifact
 from .split_serving import split_engine, titled, write_states
 
 VARIANTS = pytest.mark.parametrize("name", ["cpu-int8", "cpu-fp32"])
@@ -198,3 +198,25 @@ def test_a_product_encoder_without_its_scales_is_refused(split_artifact, tmp_pat
 
     with pytest.raises(EngineError, match="'scales'"):
         altered(split_artifact, tmp_path, change, "cpu-int8-product.onnx")
+
+
+@VARIANTS
+def test_queries_may_go_through_the_encoder_of_products(split_artifact, tmp_path, name):
+    build_split_artifact(tmp_path / "shared", tmp_path / "scratch", shared=True)
+    scores = []
+    for folder in (split_artifact, tmp_path / "shared"):
+        engine = split_engine(folder, name)
+        query = engine.prepare_query("red usb cable")
+        scores.append(score(engine, query, engine.prepare_products(titled(*TITLES))))
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_shared_encoder_has_to_give_what_the_query_s_graph_reads(split_artifact, tmp_path):
+    build_split_artifact(tmp_path / "shared", tmp_path / "scratch", shared=True)
+    artifact = load_artifact(tmp_path / "shared")
+    variant = artifact.manifest.variant("cpu-int8")
+    apart = load_artifact(split_artifact).manifest.variant("cpu-int8").product_encoder
+    mixed = variant.model_copy(update={"product_encoder": apart})
+    (tmp_path / "shared" / apart.file).write_bytes((split_artifact / apart.file).read_bytes())
+    with pytest.raises(EngineError, match="expected an output 'states'"):
+        SplitEngine(artifact, mixed, 0, 64, Metrics())
