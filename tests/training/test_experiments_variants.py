@@ -66,6 +66,16 @@ def test_each_variant_is_trained_once_and_measured_against_the_reference(compare
     assert len(np.load(out / "scores" / "split.npy")) == results["variants"][0]["test_pairs"]
 
 
+def test_a_finished_student_can_be_measured_beside_the_variants_and_be_their_reference(compared, tmp_path):
+    assert compared("--only", "split")[0] == 0
+    folder = tmp_path / "out" / "students" / "split"
+    code, printed = compared("--also", f"the same={folder}", "--reference", "the same")
+    assert code == 0, printed
+    results = json.loads((tmp_path / "out" / "variants.json").read_text())
+    for metric in results["metrics"]:
+        assert metric["models"]["split"]["against"]["the same"]["value"] == pytest.approx(0, abs=1e-6)
+
+
 def test_a_variant_is_not_reported_with_settings_that_it_was_not_trained_with(compared, variants):
     assert compared()[0] == 0
     variants.write_text(VARIANTS.replace("state_width = 8", "state_width = 16"))
@@ -78,6 +88,9 @@ def test_unknown_names_and_broken_files_are_refused(compared, variants, tmp_path
     assert "no variant other" in compared("--only", "other")[1]
     variants.write_text(VARIANTS.replace('"cross-encoder 2"\nlayers', '"split"\nlayers'))
     assert "a name of its own" in compared()[1]
+    variants.write_text(VARIANTS)
+    assert "neither a variant nor a student given by --also" in compared("--reference", "other")[1]
+    assert "split: is a variant already" in compared("--also", f"split={tmp_path}")[1]
     variants.write_text("reference = 3")
     assert str(variants) in compared()[1]
     with pytest.raises(TrainingError, match="No such file"):

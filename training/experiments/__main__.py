@@ -86,8 +86,24 @@ def _parser() -> argparse.ArgumentParser:
     variants.add_argument("--file", type=Path, help="the variants; without it, those of docs/split.md")
     variants.add_argument("--pairs", type=int, default=100_000, help="labelled pairs to learn from")
     variants.add_argument("--epochs", type=float, default=2.0, help="over them")
+    variants.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        type=_named,
+        metavar="NAME=FOLDER",
+        help="a finished student to measure beside them",
+    )
+    variants.add_argument("--reference", help="name of the one that others are compared with (default: the file's)")
     variants.add_argument("--only", nargs="+", default=[], help="train just these, beside other processes")
     return parser
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=FOLDER, got {text!r}")
+    return name, Path(folder)
 
 
 def _world(options: argparse.Namespace) -> int:
@@ -150,8 +166,11 @@ def _variants(options: argparse.Namespace) -> int:
     from .reproduce import say_to_stderr
     from .variants import VARIANTS_FILE, Comparison, compare_variants, read_variants
 
-    what = Comparison(read_run(options.run, options.data), options.out, options.pairs, options.epochs)
-    path = compare_variants(what, read_variants(options.file or VARIANTS_FILE), options.only, say_to_stderr)
+    run, variants = read_run(options.run, options.data), read_variants(options.file or VARIANTS_FILE)
+    if options.reference:
+        variants = variants.model_copy(update={"reference": options.reference})
+    what = Comparison(run, options.out, options.pairs, options.epochs, others=dict(options.also))
+    path = compare_variants(what, variants, options.only, say_to_stderr)
     if path is None:
         print(f"trained {', '.join(options.only)}; the command without --only measures all")
     else:

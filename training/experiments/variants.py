@@ -2,8 +2,8 @@
 
 import shutil
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Comparison:
         pairs: labelled pairs that each learns from: the first lists that hold so many.
         epochs: over them.
         batch_pairs: of a step.
+        others: finished students that are measured beside the variants, by name. How they were trained is their own
+            business.
     """
 
     run: Run
@@ -67,6 +69,7 @@ class Comparison:
     pairs: int = 100_000
     epochs: float = 2.0
     batch_pairs: int = 64
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 def read_variants(path: Path) -> Variants:
@@ -82,8 +85,8 @@ def read_variants(path: Path) -> Variants:
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise TrainingError(f"{path}: {error}") from error
     names = [variant.name for variant in variants.variants]
-    if len(set(names)) < len(names) or variants.reference not in names:
-        raise TrainingError(f"{path}: every variant needs a name of its own, and the reference must be one of them")
+    if len(set(names)) < len(names):
+        raise TrainingError(f"{path}: every variant needs a name of its own")
     return variants
 
 
@@ -102,9 +105,13 @@ def compare_variants(what: Comparison, variants: Variants, names: Sequence[str],
     Raises:
         TrainingError: a name is unknown, or training fails.
     """
-    unknown = sorted(set(names) - {variant.name for variant in variants.variants})
-    if unknown:
+    present = {variant.name for variant in variants.variants}
+    if unknown := sorted(set(names) - present):
         raise TrainingError(f"there is no variant {', '.join(unknown)}")
+    if variants.reference not in present | set(what.others):
+        raise TrainingError(f"the reference, {variants.reference}, is neither a variant nor a student given by --also")
+    if twice := sorted(present & set(what.others)):
+        raise TrainingError(f"{', '.join(twice)}: is a variant already; give the student of --also another name")
     steps = Steps(what.out / "steps", say)
     material = Material.of(what.run)
     lists, pairs = first_lists(labelled_sizes(what.run), what.pairs)
@@ -123,6 +130,8 @@ def compare_variants(what: Comparison, variants: Variants, names: Sequence[str],
         scores[variant.name] = np.load(path)
     if names:
         return None
+    for name, folder in what.others.items():
+        scores[name] = np.asarray(read_student(folder).logits(texts), np.float64)
     teacher = what.out / "scores" / f"{TEACHER}.npy"
     steps.once(TEACHER, lambda: _keep(read_teacher(what.run, similarity_of(what.run))(texts), teacher))
     scores[TEACHER] = np.load(teacher)
@@ -133,6 +142,7 @@ def compare_variants(what: Comparison, variants: Variants, names: Sequence[str],
         "epochs": what.epochs,
         "reference": variants.reference,
         "variants": rows,
+        "others": {name: str(folder) for name, folder in what.others.items()},
         "metrics": measure_models(test, what.run.config.data, scores, references),
         "agreement": agreement(test, scores, TEACHER),
     }
