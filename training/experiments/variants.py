@@ -108,7 +108,7 @@ def compare_variants(what: Comparison, variants: Variants, names: Sequence[str],
     present = {variant.name for variant in variants.variants}
     if unknown := sorted(set(names) - present):
         raise TrainingError(f"there is no variant {', '.join(unknown)}")
-    if variants.reference not in present | set(what.others):
+    if not names and variants.reference not in present | set(what.others):
         raise TrainingError(f"the reference, {variants.reference}, is neither a variant nor a student given by --also")
     if twice := sorted(present & set(what.others)):
         raise TrainingError(f"{', '.join(twice)}: is a variant already; give the student of --also another name")
