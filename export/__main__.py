@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by ONNX Runtime when it is imported, just below
 
@@ -17,17 +18,18 @@ from training.pretrained import resolve
 from .attention import SPELLINGS
 from .catalogue import Columns, parse_columns
 from .errors import ExportError
-from .from_hf import HubExport, export_from_hf
+from .from_hf import Architecture, HubExport, export_from_hf
 from .from_run import export_run
 from .gpu_check import gpu_check
 from .label import label_run
-from .latency import remeasure
 from .peers import write_peer
 from .plain import export_plain
 from .plan import ALL_VARIANTS, VARIANTS
 from .profile import profile
 from .progress import Progress
+from .remeasure import remeasure
 from .speed import PAIRS, measure_speed
+from .split.speed import measure_split_speed
 from .states import compute_states
 from .verification.command import CHECKS, add_commands, check
 
@@ -70,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if report.passed else 1
         elif arguments.command == "speed":
             print(measure_speed(Path(resolve(arguments.checkpoint)), arguments.rounds, Progress()))
+        elif arguments.command == "split-speed":
+            print(measure_split_speed(arguments.artifact, arguments.rounds, Progress()))
         elif arguments.command == "from-hf":
             export_from_hf(_hub_export(arguments), arguments.out)
         else:
@@ -107,6 +111,7 @@ def _hub_export(arguments: argparse.Namespace) -> HubExport:
         calibration=arguments.calibration,
         variants=tuple(arguments.variants.split(",")),
         attention=arguments.attention,
+        architecture=arguments.architecture,
     )
 
 
@@ -155,9 +160,12 @@ def _parser() -> argparse.ArgumentParser:
         "speed", help="our int8 beside the field's standard export of the same weights, and beside the bound"
     )
     speed.add_argument("checkpoint", nargs="?", default="all-MiniLM-L6-v2", help="default: %(default)s")
-    speed.add_argument(
-        "--rounds", type=_positive, default=30, help="in which contestants take turns (default: %(default)s)"
-    )
+    graphs = commands.add_parser("split-speed", help="how long each of the three graphs of a split model takes")
+    graphs.add_argument("artifact", type=Path, help="folder of the artifact")
+    for command in (speed, graphs):
+        command.add_argument(
+            "--rounds", type=_positive, default=30, help="in which contestants take turns (default: %(default)s)"
+        )
     latency = commands.add_parser(
         "latency", help="measures the latency table of an artifact again, on the machine that will serve it"
     )
@@ -181,15 +189,24 @@ def _parser() -> argparse.ArgumentParser:
     for command in (plain, peer):
         command.add_argument("checkpoint", help="folder of a BERT encoder or cross-encoder, or all-MiniLM-L6-v2")
         command.add_argument("out", type=Path, help="folder to write")
-    hub = commands.add_parser("from-hf", help="any cross-encoder that transformers loads, see docs/export.md")
-    hub.add_argument("checkpoint", metavar="FOLDER_OR_ID", help="folder of a sequence classifier, or its id on the hub")
+    hub = commands.add_parser(
+        "from-hf",
+        help="any cross-encoder that transformers loads, or an encoder as a split model, see docs/export.md",
+    )
+    hub.add_argument("checkpoint", metavar="FOLDER_OR_ID", help="folder of a model, or its id on the hub")
     hub.add_argument("out", type=Path, help="folder to write")
+    hub.add_argument(
+        "--architecture",
+        choices=get_args(Architecture),
+        default="cross-encoder",
+        help="split: of a BERT sentence encoder, untrained: cosine and MaxSim (default: %(default)s)",
+    )
     hub.add_argument("--template", type=Path, help="input template, .json or .toml (default: the title alone)")
     hub.add_argument("--fields", help="in place of a template, such as title:64,brand:8")
     hub.add_argument("--max-tokens", type=int, help="of a pair, in place of a template (default: at most 128)")
     hub.add_argument("--max-query-tokens", type=int, help="in place of a template (default: at most 32)")
     hub.add_argument("--gains", type=_gains, help="what each output is worth, 0 to 1, such as 0,0.1,0.5,1")
-    hub.add_argument("--calibration", type=Path, help="JSONL of your own pairs for int8 (default: made-up pairs)")
+    hub.add_argument("--calibration", type=Path, help="JSONL of your own pairs for int8 (default: made-up ones)")
     for command in (plain, hub):
         command.add_argument("--name", required=True, help="name of the model in the manifest")
     for command in (run, plain, hub):

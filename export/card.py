@@ -40,10 +40,21 @@ def _what(m: Manifest) -> str:
     fitted = m.calibration.fitted_on or "nothing: the plain sigmoid"
     return f"""# {m.name}
 
-Scores how relevant a product is to a shopping query. A {m.architecture} of {m.layers} layers, {m.hidden_size} wide.
+Scores how relevant a product is to a shopping query. {_architecture(m)}
 
 - Reads: the query (at most {m.template.max_query_tokens} tokens), then {fields}; {m.template.max_tokens} tokens in all.
 - Gives: a logit, and a score in [0, 1]: sigmoid({slope:.4g} x logit {intercept:+.4g}), fitted on {fitted}."""
+
+
+def _architecture(m: Manifest) -> str:
+    kept = next((variant.states for variant in m.variants if variant.states is not None), None)
+    if kept is None:
+        return f"A {m.architecture} of {m.layers} layers, {m.hidden_size} wide."
+    return (
+        f"A split model: products pass through an encoder of {m.layers} layers, {m.hidden_size} wide, once each, which "
+        f"keeps {kept.width} numbers of every token and {kept.pooled_width} of the whole; what is left to do for a "
+        "query and a product is small."
+    )
 
 
 def _training(m: Manifest) -> str:
@@ -77,7 +88,11 @@ def _evaluation(m: Manifest) -> str:
 
 
 def _files(m: Manifest) -> str:
-    rows = [(v.name, v.file, f"{v.size_bytes / 1e6:.1f} MB", f"{v.golden_tolerance:.2g}") for v in m.variants]
+    rows = [
+        (v.name, graph.file, f"{graph.size_bytes / 1e6:.1f} MB", f"{v.golden_tolerance:.2g}")
+        for v in m.variants
+        for graph in v.graphs()
+    ]
     return "## Files\n\n" + _table(("variant", "file", "size", "tolerance of a logit on any machine"), rows)
 
 

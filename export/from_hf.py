@@ -1,9 +1,10 @@
-"""Exports a cross-encoder from elsewhere: a Hugging Face id or folder, with its own tokenizer and pair format."""
+"""Exports a model from elsewhere: a Hugging Face id or folder, with its own tokenizer and pair format."""
 
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
 
@@ -15,13 +16,15 @@ from .checkpoint import Checkpoint, load_checkpoint, read_config
 from .compile import Say, check_pairs_suffice
 from .errors import ExportError
 from .generator import made_up_pairs
-from .model_tokenizer import read_tokenizer
-from .pairs_file import read_pairs
+from .model_tokenizer import ModelTokenizer, read_tokenizer
+from .pairs_file import read_judged, read_pairs
 from .pipeline import export_student
 from .plain import PAIRS, untrained_lineage
 from .plan import VARIANTS, StudentExport
 from .progress import Progress
 from .runtime import Pair
+from .split.checkpoint import SplitCheckpoint
+from .split.from_hf import untrained_split
 from .template_file import read_template, template_of
 from .weight_files import INDEX_FILE, PICKLE_FILE, SINGLE_FILE
 
@@ -30,6 +33,9 @@ LIST_PAIRS, LIST_SIZE = 400, 20
 """Made-up candidates that int8 ranks beside fp32: too few to refuse, enough to search a better scheme and to warn."""
 IN_FOLDERS = ("*/*",)
 """Other formats of the same model, which no export reads."""
+
+
+Architecture = Literal["cross-encoder", "split"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class HubExport:
     | `calibration` | JSONL of pairs to measure int8 ranges on. None: made-up pairs |
     | `variants` | which files go into the artifact |
     | `attention` | its spelling, see attention.py. None: the faster one here |
+    | `architecture` | `split`: `model` is a sentence encoder, see split/from_hf.py |
     """
 
     model: str
@@ -59,10 +66,13 @@ class HubExport:
     calibration: Path | None = None
     variants: Sequence[str] = VARIANTS
     attention: Spelling | None = None
+    architecture: Architecture = "cross-encoder"
 
 
 def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manifest:
-    """Exports a sequence classifier that transformers can load, with identity calibration and no evaluation.
+    """Exports a sequence classifier that transformers can load, or a sentence encoder as an untrained split student.
+
+    There is no evaluation; scores are calibrated where lines of `calibration` hold targets, and else plain sigmoids.
 
     Raises:
         ExportError: as `load_checkpoint`, `read_tokenizer`, `read_pairs`, `read_template` and `export_student`.
@@ -71,19 +81,30 @@ def export_from_hf(plan: HubExport, out: Path, say: Say | None = None) -> Manife
     say = say or Progress()
     pairs = made_up_pairs(PAIRS) if plan.calibration is None else read_pairs(plan.calibration)
     check_pairs_suffice(len(pairs))
+    judged = [] if plan.calibration is None else read_judged(plan.calibration)
     folder = _folder(plan.model, say)
     with tempfile.TemporaryDirectory() as temporary:
-        checkpoint, form = _load(folder, Path(temporary) / "tokenizer.json", plan.gains, say)
+        tokenizer_path = Path(temporary) / "tokenizer.json"
+        checkpoint: Checkpoint | SplitCheckpoint
+        if plan.architecture == "split":
+            checkpoint = _load_split(plan, folder, tokenizer_path, say)
+            template, attention = checkpoint.student.tokenizer.template, plan.attention
+        else:
+            checkpoint, form = _load(folder, tokenizer_path, plan.gains, say)
+            template = _template(plan, form, checkpoint.max_positions)
+            attention = None if checkpoint.family.traced else plan.attention
         student = StudentExport(
             checkpoint=checkpoint,
             name=plan.name,
-            template=_template(plan, form, checkpoint.max_positions),
+            template=template,
             lineage=untrained_lineage(_short_name(plan.model, folder), plan.created),
             calibration_pairs=pairs,
             calibration_data="made-up pairs" if plan.calibration is None else plan.calibration.name,
             lists=_lists(pairs) if plan.calibration else _lists(made_up_pairs(LIST_PAIRS, 1, LIST_SIZE)),
             variants=plan.variants,
-            attention=None if checkpoint.family.traced else plan.attention,
+            attention=attention,
+            dev_pairs=judged,
+            dev_data="" if plan.calibration is None else plan.calibration.name,
         )
         return export_student(student, out, say)
 
@@ -92,10 +113,7 @@ def _load(
     folder: Path, tokenizer_path: Path, gains: Sequence[float] | None, say: Callable[[str], None]
 ) -> tuple[Checkpoint, PairFormat]:
     family, config = read_config(folder)
-    rows, pad_id = config.get("vocab_size"), config.get("pad_token_id")
-    if not isinstance(rows, int):
-        raise ExportError(f"{folder / 'config.json'}: expected vocab_size, a number, found {rows!r}")
-    tokenizer = read_tokenizer(folder, tokenizer_path, rows, pad_id if isinstance(pad_id, int) else None)
+    tokenizer = _read_tokenizer(folder, config, tokenizer_path)
     checkpoint = load_checkpoint(folder, say, gains, tokenizer.path, tokenizer.token_types, seed_head=False)
     form = tokenizer.pair_format
     joined = " ".join((*form.before, "query", *form.between, "product", *form.after))
@@ -105,6 +123,25 @@ def _load(
     if checkpoint.outputs:
         say(f"outputs made one logit by their gains: {checkpoint.outputs}")
     return checkpoint, form
+
+
+def _load_split(plan: HubExport, folder: Path, tokenizer_path: Path, say: Say) -> SplitCheckpoint:
+    if plan.gains is not None:
+        raise ExportError("a split student has one output, which is the logit: leave the gains out")
+    family, config = read_config(folder)
+    if family.model_type != "bert":
+        raise ExportError(f"{folder}: a split student needs an encoder of model_type bert, found {family.model_type}")
+    form = _read_tokenizer(folder, config, tokenizer_path).pair_format
+    template = _template(plan, form, int(config.get("max_position_embeddings", 512)))
+    say(f"a split student of {folder}, untrained: cosine of mean vectors plus MaxSim, each with weight 1")
+    return untrained_split(folder, tokenizer_path, template)
+
+
+def _read_tokenizer(folder: Path, config: dict[str, Any], path: Path) -> ModelTokenizer:
+    rows, pad_id = config.get("vocab_size"), config.get("pad_token_id")
+    if not isinstance(rows, int):
+        raise ExportError(f"{folder / 'config.json'}: expected vocab_size, a number, found {rows!r}")
+    return read_tokenizer(folder, path, rows, pad_id if isinstance(pad_id, int) else None)
 
 
 def _lists(pairs: Sequence[Pair]) -> list[tuple[list[Pair], list[float]]]:

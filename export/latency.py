@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from artifact import ArtifactError, LatencyPoint, Manifest, load_artifact, write_artifact
-from artifact.writing import MODEL_CARD_FILE, TOKENIZER_FILE
+from artifact import LatencyPoint
 
 from .bert import OUTPUT
-from .compile import Say
 from .runtime import Feeds, open_session, read_by
 from .timing import in_turn
 
@@ -51,33 +47,6 @@ def measure_latency(model: bytes, max_tokens: int, vocab_size: int, rounds: int 
         LatencyPoint(pairs=pairs, tokens=tokens, seconds=float(np.median(seconds[f"{pairs} x {tokens}"])))
         for pairs, tokens in shapes(max_tokens)
     ]
-
-
-def remeasure(folder: Path, say: Say) -> Manifest:
-    """Measures an artifact's CPU variants on this machine and puts the tables into its manifest.
-
-    Version, files and scores stay.
-
-    Raises:
-        ArtifactError: the folder is not a sound artifact, or cannot be written.
-        ExportError: ONNX Runtime refuses a graph.
-    """
-    artifact = load_artifact(folder)
-    manifest = artifact.manifest
-    contents: dict[str, Any] = manifest.model_dump(mode="json", exclude={"version"})
-    for variant, described in zip(manifest.variants, contents["variants"], strict=True):
-        if variant.device == "cpu":
-            model = artifact.variant_path(variant.name).read_bytes()
-            points = measure_latency(model, manifest.template.max_tokens, manifest.tokenizer.vocab_size)
-            described["latency"] = [point.model_dump() for point in points]
-            say(f"{variant.name}: {describe(points)}")
-    files = {variant.file: folder / variant.file for variant in manifest.variants}
-    files[TOKENIZER_FILE] = folder / manifest.tokenizer.file
-    try:
-        card = (folder / MODEL_CARD_FILE).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(folder, f"cannot read its model card: {error}") from error
-    return write_artifact(folder, contents, files, card)
 
 
 def describe(points: list[LatencyPoint]) -> str:

@@ -74,6 +74,8 @@ def profile(folder: Path, variant: str | None, pairs: int) -> Profile:
         ExportError: it has no such variant for CPU.
     """
     artifact = load_artifact(folder)
+    if artifact.manifest.architecture != "cross-encoder":
+        raise ExportError(f"{folder}: expected a cross-encoder, found a split model: take `split-speed`")
     present = [each.name for each in artifact.manifest.variants if each.device == "cpu"]
     chosen = variant or next((name for name in ("cpu-int8", *present) if name in present), "cpu-int8")
     if chosen not in present:

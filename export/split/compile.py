@@ -80,7 +80,7 @@ def compile_split_int8(
     exposed = checkpoint.build(lambda part: observed[part], "fp32", spelling or SPELLING, expose_taps=True)
     weights = {_tag(part, tag): found for part in PARTS for tag, found in observed[part].weights.items()}
     say(f"measuring {len(weights)} activation ranges on {len(range_pairs)} pairs")
-    rows = _rows(SplitPairs(tokenizer, range_pairs), fp32.model)
+    rows = _rows(SplitPairs(tokenizer, range_pairs), fp32.model, checkpoint.shared)
     sources = SplitModel({part: serialise(model) for part, (model, _) in exposed.items()})
 
     def measured(divisors: Mapping[str, Floats]) -> dict[str, Measured]:
@@ -137,11 +137,11 @@ class _OneByOne(Encoded):
         return self._feeds[row]
 
 
-def _rows(pairs: SplitPairs, model: SplitModel) -> dict[Part, Encoded]:
+def _rows(pairs: SplitPairs, model: SplitModel, shared: bool) -> dict[Part, Encoded]:
     """What each graph reads of the pairs, which are few."""
     queries = Texts(pairs.tokenizer, pairs.queries, alone=True)
     return {
-        "product": Texts(pairs.tokenizer, pairs.products),
+        "product": Texts(pairs.tokenizer, [*pairs.products, *(pairs.queries if shared else ())]),
         "query": _OneByOne([model.read_by_query(queries.feeds([row])) for row in range(len(queries))]),
         "interaction": _OneByOne(pairs.runs(model)),
     }

@@ -32,12 +32,16 @@ def check_split_signature(models: Mapping[Part, ModelProto], states: StateLayout
         names.POOLED: (kind, states.pooled_width, 2),
         names.POOLED_SCALES: (TensorProto.FLOAT, None, 1),
     }
+    width = states.pooled_width
     of_query = tensors_of(models["query"].graph.output)
+    asked = texts
+    if names.STATES in tensors_of(models["query"].graph.input):  # both sides share an encoder
+        asked = {names.STATES: (TensorProto.FLOAT, width, 3)}
     query = {name: (TensorProto.FLOAT, _last(tensor), len(tensor.shape.dim)) for name, tensor in of_query.items()}
     lengths: Kinds = {names.LENGTHS: (TensorProto.INT64, None, 1)}
     expected: dict[Part, tuple[Kinds, Kinds]] = {
-        "product": (texts, products),
-        "query": (texts, query),
+        "product": (texts, products if asked is texts else {**products, **asked}),
+        "query": (asked, query),
         "interaction": ({**query, **products, **lengths}, {OUTPUT: (TensorProto.FLOAT, 1, 2)}),
     }
     told = []
