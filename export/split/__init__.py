@@ -2,7 +2,10 @@
 
 | file | what |
 |---|---|
-| checkpoint.py | reads a split student, and builds its graphs |
-| product_encoder.py, query_encoder.py | graphs of one side each |
-| states.py, interaction.py, interaction_layer.py | the graph of a query and products |
+| checkpoint.py, shape.py, from_hf.py | a split student, its sizes, or an untrained one of a sentence encoder |
+| encoders.py | the graphs of either side |
+| interaction.py, attention.py, states.py, names.py | the graph of a query and products |
+| runtime.py | runs the three, over pairs of texts in bulk |
+| compile.py, parity.py, pipeline.py | checked variants, the checks, the whole export |
+| latency.py, speed.py | how long graphs take |
 """
