@@ -1,16 +1,15 @@
 """What a benchmark says: a Markdown table for people, JSON with every raw latency."""
 
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from .agreement import mean_spearman, same_top
 from .bench import Entry, Plan, Result, Turn
 from .errors import Exit
+from .machine import machine
+from .spread import spread
 from .traffic import ScoreRequest, Traffic
 
 
@@ -32,24 +31,6 @@ class Conditions:
     """Its p99 over the peer's may be at most this."""
     products: str = ""
     """What the servers had met of the products before, in words; empty where nothing was done about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median, least and most over rounds."""
-
-    median: float
-    least: float
-    most: float
-
-    def shown(self, digits: int) -> str:
-        """`median (least - most)`."""
-        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f} - {self.most:,.{digits}f})"
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """None of no values."""
-    return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +247,3 @@ def _versions(entry: Entry) -> dict[str, str]:
 def _shown(values: Sequence[float], digits: int) -> str:
     found = spread(values)
     return found.shown(digits) if found else ""
-
-
-def machine() -> dict[str, Any]:
-    """What it runs on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": cpu, "cores": cores, "system": platform.platform(), "python": platform.python_version()}
