@@ -26,8 +26,8 @@ _PLAIN_FILES = ("tokenizer.json", "model_quantized.onnx")
 _OUR_PACKAGES = ("onnxruntime", "tokenizers", "uvicorn", "fastapi", "numpy")
 _PEER_PACKAGES = ("infinity-emb", "optimum", "onnxruntime", "torch", "transformers", "uvicorn")
 _CHECK_S = 60
-# A busy machine may take longer than the service's default limit; a late answer is still a measurement here.
-_GENEROUS_TIMEOUT_MS = "30000"
+# A busy machine may take longer than the service's default limits; a late answer is still a measurement here.
+GENEROUS = {"SHELFSCORE_MAX_TIMEOUT_MS": "30000", "SHELFSCORE_MAX_BACKLOG_MS": "30000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def shelfscore(name: str, folder: Path, environment: Mapping[str, str]) -> Conte
         "SHELFSCORE_MODEL_DIR": str(folder.resolve()),
         "SHELFSCORE_HOST": "127.0.0.1",
         "SHELFSCORE_PORT": "{port}",
-        "SHELFSCORE_MAX_TIMEOUT_MS": _GENEROUS_TIMEOUT_MS,
+        **GENEROUS,
     }
     kept = {key: value for key, value in environment.items() if key != "SHELFSCORE_API_KEYS"}
     path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
