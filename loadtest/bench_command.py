@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
-from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain
+from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain, with_settings
 from .distinct import distinct_requests
 from .errors import Exit, LoadtestError
 from .hosting import add_server_options, ports_of
@@ -37,6 +37,14 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         dest="commands",
         metavar="'NAME=COMMAND {port}'",
         help="another server of the same contract, such as another checkout's",
+    )
+    who.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME:SETTING=VALUE",
+        help="a setting for one of these two kinds alone, such as split:STATE_CACHE_BYTES=10000000; may be repeated",
     )
     who.add_argument("--plain", type=Path, metavar="FOLDER", help="the same weights behind a plain FastAPI handler")
     who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
@@ -93,7 +101,7 @@ def bench(
         LoadtestError: nothing could be measured.
     """
     _check(parsed)
-    contestants = ours(parsed.artifact, parsed.commands, environment)
+    contestants = with_settings(ours(parsed.artifact, parsed.commands, environment), parsed.settings)
     if parsed.plain:
         contestants.append(plain(parsed.plain, environment))
     peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)

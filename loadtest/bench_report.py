@@ -186,6 +186,7 @@ def _about(result: Result, entry: Entry) -> str:
     if entry.usage:
         facts.append(f"{entry.usage.rss_bytes / 1e6:,.0f} MB at its end")
     facts += [f"{share:.0%} of lookups in its {cache} cache hit" for cache, share in entry.cache_hits.items()]
+    facts += [f"{setting}={value}" for setting, value in entry.contestant.settings.items()]
     if agreement := _agreement_shown(result, entry):
         facts.append(f"rank agreement {agreement}")
     facts += [f"{name} {version}" for name, version in _versions(entry).items()]
@@ -201,6 +202,7 @@ def _entry_json(result: Result, entry: Entry, plan: Plan) -> dict[str, Any]:
         "versions": _versions(entry),
         "ready_s": entry.ready_s,
         "usage": asdict(entry.usage) if entry.usage else None,
+        "settings": dict(entry.contestant.settings),
         "cache_hits": entry.cache_hits,
         "agreement": _agreement(result, entry),
         "in_flight": [_level_json(result, entry, in_flight) for in_flight in plan.in_flight],
