@@ -1,4 +1,4 @@
-"""The side-by-side benchmark: all servers up, asked in turns, the same requests, none of them twice.
+"""The side-by-side benchmark: all servers up, asked in turns, the same requests in the same order.
 
 Rounds go A B C, then B C A, at one request in flight and again at several, so that whatever else the machine does hits
 all alike and nobody always follows the same one; figures are compared within a round.
@@ -19,7 +19,7 @@ from .contestants import Contestant
 from .errors import ServerError
 from .lean import LeanConnection
 from .measure import percentile
-from .observed import Counters, hits_and_lookups, read_counters
+from .observed import Counters, Found, Kept, read_counters
 from .protocols import ProductText, Speaks, read_model, text_of_template
 from .servers import Server, Usage, free_port
 from .traffic import ScoreRequest
@@ -41,10 +41,12 @@ class Plan:
     """Numbers of requests in flight, each measured in every round."""
     settle_s: float = 0.3
     """Pause before a turn, in which the turn before it comes to rest."""
+    pairs_repeat: bool = False
+    """Whether a pair of query and product may come again: if not, no score cache can hit."""
 
     @property
     def needed(self) -> int:
-        """Requests that one contestant is asked, no one twice."""
+        """Requests that one contestant is asked."""
         return self.warmup + self.rounds * self.requests * len(self.in_flight)
 
     def requests_of(self, number: int, level: int) -> range:
@@ -66,6 +68,8 @@ class Turn:
     cpu_s: float
     """Of the server."""
     client_cpu_s: float
+    found: Found = field(default_factory=Found)
+    """What the server had already."""
 
     @property
     def p50_ms(self) -> float:
@@ -94,10 +98,15 @@ class Entry:
     ready_s: float | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     usage: Usage | None = None
-    cache_hits: dict[str, float] = field(default_factory=dict)
-    """Share of lookups that hit, by cache, as the server counts them over the measured turns."""
+    kept: Kept | None = None
+    """Products in memory after the last turn."""
     failure: str | None = None
     last_lines: Sequence[str] = ()
+
+    @property
+    def found(self) -> Found:
+        """What the server had already, over all turns."""
+        return Found.together(turn.found for turn in self.turns)
 
     def turns_at(self, in_flight: int) -> list[Turn]:
         """Those at one number in flight."""
@@ -123,8 +132,6 @@ class _Lane:
     server: Server
     speaks: Speaks
     connections: Sequence[Connection]
-    counters: Counters = field(default_factory=dict)
-    """As they stood before the first turn."""
 
 
 def run_bench(
@@ -141,7 +148,8 @@ def run_bench(
 
     Args:
         contestants: who.
-        requests: at least `plan.needed`; that no pair comes twice in them is the caller's care.
+        requests: at least `plan.needed`; that no pair comes twice in them, unless the plan says so, is the caller's
+            care.
         plan: how much.
         text: what servers without fields get of a product; without it, what the first server's template reads.
         log_dir: for what the servers print.
@@ -166,7 +174,7 @@ def run_bench(
                         _attempt(lane, partial(_take_turn, requests=requests, plan=plan, number=number, level=level))
                 say(_progress(result, plan, number, level))
         for lane in lanes:
-            _count_cache_hits(lane)
+            _look_back(lane, plan)
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
@@ -222,13 +230,13 @@ def _warm_up(lane: _Lane, requests: Sequence[ScoreRequest]) -> None:
     asked = ask_all(lane.connections, lane.speaks.path, [lane.speaks.encode(request) for request in requests])
     for request, answer in zip(requests, asked.answers, strict=True):
         _scores(lane, request, answer.reply)
-    lane.counters = read_counters(lane.connections[0])
 
 
 def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number: int, level: int) -> None:
     chosen = [requests[index] for index in plan.requests_of(number, level)]
     bodies = [lane.speaks.encode(request) for request in chosen]
     in_flight = plan.in_flight[level]
+    counted = _counters(lane)
     time.sleep(plan.settle_s)
     before = lane.server.usage()
     asked = ask_all(lane.connections[:in_flight], lane.speaks.path, bodies)
@@ -243,23 +251,29 @@ def _take_turn(lane: _Lane, requests: Sequence[ScoreRequest], plan: Plan, number
             wall_s=asked.wall_s,
             cpu_s=lane.entry.usage.cpu_s - before.cpu_s,
             client_cpu_s=asked.client_cpu_s,
+            found=Found.between(_counters(lane), counted),
         )
     )
     if number == 0 and level == 0:
         lane.entry.scores = scores
 
 
-def _count_cache_hits(lane: _Lane) -> None:
-    """A hit of a score cache would be a pair that came twice: no measurement."""
-    if lane.entry.contestant.peer or lane.entry.failure is not None:
+def _counters(lane: _Lane) -> Counters:
+    """Nothing of a peer, which has counters of its own."""
+    return {} if lane.entry.contestant.peer else read_counters(lane.connections[0])
+
+
+def _look_back(lane: _Lane, plan: Plan) -> None:
+    """A hit of a score cache is no measurement: unless pairs repeat, and its settings gave it one."""
+    entry = lane.entry
+    if entry.failure is not None:
         return
-    after = read_counters(lane.connections[0])
-    for cache in ("score", "token"):
-        hits, lookups = hits_and_lookups(after, lane.counters, cache) or (0, 0)
-        if lookups:
-            lane.entry.cache_hits[cache] = hits / lookups
-    if lane.entry.cache_hits.get("score"):
-        lane.entry.failure = "answered from a score cache, though no pair was asked twice"
+    entry.kept = Kept.of(_counters(lane))
+    if entry.found.hits.get("score"):
+        if not plan.pairs_repeat:
+            entry.failure = "answered from a score cache, though no pair was asked twice"
+        elif not entry.contestant.keeps_scores:
+            entry.failure = "answered from a score cache, which its settings do not give it"
 
 
 def _scores(lane: _Lane, request: ScoreRequest, reply: Reply) -> list[float]:

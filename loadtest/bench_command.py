@@ -10,18 +10,15 @@ from pathlib import Path
 
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
-from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain
-from .distinct import distinct_requests
+from .bench_traffic import add_traffic_options, check_traffic_options, choose_requests, warm_up_of
+from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain, with_settings
 from .errors import Exit, LoadtestError
 from .hosting import add_server_options, ports_of
-from .novelty import introductions, unseen
 from .protocols import ProductText
 from .report import write_json
-from .traffic import PRODUCT_FIELDS, load_traffic
+from .traffic import PRODUCT_FIELDS
 
 _MAX_IN_FLIGHT = 64
-_SYNTHETIC_SPARE = 2
-"""Synthetic requests made for each that is needed: some hold a title twice."""
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +34,14 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
         dest="commands",
         metavar="'NAME=COMMAND {port}'",
         help="another server of the same contract, such as another checkout's",
+    )
+    who.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME:SETTING=VALUE",
+        help="a setting for one of these two kinds alone, such as split:STATE_CACHE_BYTES=10000000; may be repeated",
     )
     who.add_argument("--plain", type=Path, metavar="FOLDER", help="the same weights behind a plain FastAPI handler")
     who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
@@ -59,19 +64,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     much.add_argument(
         "--in-flight", default="1,4", metavar="A,B", help="numbers of requests in flight (default %(default)s)"
     )
-    much.add_argument("--warmup", type=int, default=20, help="requests before, not counted (default %(default)s)")
-    much.add_argument("--products", type=int, default=64, help="of synthetic traffic (default %(default)s)")
-    much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, no pair twice; synthetic without")
-    novelty = much.add_mutually_exclusive_group()
-    novelty.add_argument(
-        "--seen-products",
-        action="store_true",
-        help="servers of our contract get every product once before, under another query: no pair of it is known",
-    )
-    novelty.add_argument(
-        "--unseen-products", action="store_true", help="every product of every request has a title of its own"
-    )
-    much.add_argument("--seed", type=int, default=1, help="of synthetic traffic (default %(default)s)")
+    add_traffic_options(much)
     much.add_argument("--settle-s", type=float, default=0.3, help="pause before each turn (default %(default)s)")
     add_server_options(much)
     out = parser.add_argument_group("what comes out")
@@ -93,7 +86,7 @@ def bench(
         LoadtestError: nothing could be measured.
     """
     _check(parsed)
-    contestants = ours(parsed.artifact, parsed.commands, environment)
+    contestants = with_settings(ours(parsed.artifact, parsed.commands, environment), parsed.settings)
     if parsed.plain:
         contestants.append(plain(parsed.plain, environment))
     peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)
@@ -106,44 +99,35 @@ def bench(
         settle_s=parsed.settle_s,
         rounds=parsed.rounds,
         requests=parsed.requests,
-        warmup=parsed.warmup,
+        warmup=warm_up_of(parsed),
         ready_timeout_s=parsed.ready_timeout,
         request_timeout_s=parsed.request_timeout,
         ports=ports_of(parsed),
         in_flight=_in_flight(parsed.in_flight),
+        pairs_repeat=parsed.zipf is not None,
     )
-    spare = _SYNTHETIC_SPARE * plan.needed
-    traffic = load_traffic(parsed.traffic, requests=spare, products=parsed.products, seed=parsed.seed)
-    requests = distinct_requests(traffic.requests, plan.needed, traffic.source)
-    products = ""
-    if parsed.unseen_products:
-        requests, products = unseen(requests), "a number before each title made every product one that nobody had met"
-    introduction = introductions(requests) if parsed.seen_products else []
-    if introduction:
-        products = "servers of our contract had met every product before, under another query"
+    chosen = choose_requests(parsed, plan.needed)
     # A polite end stops the servers too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
         result = run_bench(
             contestants,
-            requests,
+            chosen.requests,
             plan,
             text=_text(parsed),
             log_dir=Path(log_dir),
             say=print_progress,
-            introduction=introduction,
+            introduction=chosen.introduction,
         )
     conditions = Conditions(
-        traffic=traffic,
-        requests=requests,
+        chosen=chosen,
         plan=plan,
         load_before=before,
         load_after=os.getloadavg()[0],
         peer_missing=peer if isinstance(peer, str) else None,
         min_ratio=parsed.min_ratio,
         max_p99_ratio=parsed.max_p99_ratio,
-        products=products,
     )
     report = as_markdown(result, conditions)
     print_out(report)
@@ -160,8 +144,7 @@ def _check(parsed: argparse.Namespace) -> None:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
     if not 0 <= parsed.settle_s <= 60:
         raise LoadtestError(f"--settle-s: expected 0 to 60, found {parsed.settle_s}")
-    if not 0 <= parsed.warmup <= 100_000:
-        raise LoadtestError(f"--warmup: expected 0 to 100000, found {parsed.warmup}")
+    check_traffic_options(parsed)
     for path in (parsed.out, parsed.json):
         if path is not None and not path.parent.is_dir():
             raise LoadtestError(f"{path}: cannot be written: no such folder")

@@ -1,26 +1,26 @@
 """What a benchmark says: a Markdown table for people, JSON with every raw latency."""
 
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from .agreement import mean_spearman, same_top
 from .bench import Entry, Plan, Result, Turn
+from .bench_traffic import Chosen
+from .distinct import pair_key, text_key
 from .errors import Exit
-from .traffic import ScoreRequest, Traffic
+from .machine import machine
+from .observed import Found
+from .protocols import ProductText
+from .spread import spread
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Under which the benchmark ran."""
 
-    traffic: Traffic
-    requests: Sequence[ScoreRequest]
-    """What each contestant was asked, the warm-up first."""
+    chosen: Chosen
     plan: Plan
     load_before: float
     load_after: float
@@ -30,26 +30,6 @@ class Conditions:
     """The first contestant's pairs/s over the peer's must be at least this, at each number in flight."""
     max_p99_ratio: float | None
     """Its p99 over the peer's may be at most this."""
-    products: str = ""
-    """What the servers had met of the products before, in words; empty where nothing was done about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median, least and most over rounds."""
-
-    median: float
-    least: float
-    most: float
-
-    def shown(self, digits: int) -> str:
-        """`median (least - most)`."""
-        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f} - {self.most:,.{digits}f})"
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """None of no values."""
-    return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,30 +104,30 @@ def _word(holds: bool) -> str:
 def as_markdown(result: Result, conditions: Conditions) -> str:
     """The report."""
     plan = conditions.plan
-    asked = conditions.requests
-    seen = [product for request in asked for product in request.products]
-    texts = {result.text.render(product) for product in seen}
     about = machine()
     lines = [
         f"{plan.rounds} rounds of {plan.requests} requests at each number in flight, contestants in turns. p50, "
         "pairs/s and its ratio: median of the rounds (least - most). p99 and its ratio: over all "
         f"{plan.rounds * plan.requests} requests (least - most of the rounds).",
-        f"Traffic: {conditions.traffic.source}; {len(asked)} requests to each contestant, {plan.warmup} of them to "
-        f"warm up, {len(seen)} pairs, none of them twice; {len(texts)} different product texts"
-        f"{'; ' if conditions.products else ''}{conditions.products}.",
+        _traffic_line(conditions, result.text),
         f"Machine: {about['cpu']}, {about['cores']} cores, load {conditions.load_before:.1f} before, "
         f"{conditions.load_after:.1f} after. The client's share is its CPU time over all CPU time used.",
         "",
         "| server | in flight | p50 ms | p99 ms | pairs/s | pairs/s to peer's | p99 to peer's | CPU ms/request "
-        "| cores busy | client's share |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cores busy | client's share | products in memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_row(result, entry, in_flight, plan) for in_flight in plan.in_flight for entry in result.entries]
     lines.append("")
+    if any(entry.found.in_memory is not None for entry in result.entries):
+        lines.append(
+            "Products in memory: the share of products of which the server had the state, or a cross-encoder the token "
+            "ids, in memory, over all rounds (least - most)."
+        )
     if conditions.peer_missing:
         lines.append(f"Measured without the peer: {conditions.peer_missing}.")
     for entry in result.entries:
-        lines.append(_about(result, entry))
+        lines.append(_about(result, entry, conditions.chosen.catalogue))
         if entry.failure:
             lines += ["", f"{entry.contestant.name} FAILED: {entry.failure}. Its last lines:", "```"]
             lines += [*entry.last_lines, "```"]
@@ -167,8 +147,10 @@ def as_json(result: Result, conditions: Conditions) -> dict[str, Any]:
         "machine": machine(),
         "load": {"before": conditions.load_before, "after": conditions.load_after},
         "plan": asdict(conditions.plan),
-        "traffic": conditions.traffic.source,
-        "products": conditions.products,
+        "traffic": conditions.chosen.traffic.source,
+        "law": conditions.chosen.law,
+        "catalogue": conditions.chosen.catalogue,
+        "products": conditions.chosen.products,
         "peer_missing": conditions.peer_missing,
         "product_text": {"fields": list(result.text.fields), "omit_if_in": dict(result.text.omit_if_in or {})},
         "verdict": {"exit": int(code), "name": code.name.lower(), "because": because},
@@ -179,7 +161,7 @@ def as_json(result: Result, conditions: Conditions) -> dict[str, Any]:
 def _row(result: Result, entry: Entry, in_flight: int, plan: Plan) -> str:
     turns = entry.turns_at(in_flight)
     if not turns:
-        return f"| {entry.contestant.name} | {in_flight} |" + " |" * 8
+        return f"| {entry.contestant.name} | {in_flight} |" + " |" * 9
     is_peer = entry is peer_of(result)
     rate, p99 = rate_ratio(result, entry, in_flight), p99_ratio(result, entry, in_flight)
     p99s = spread([turn.p99_ms for turn in turns])
@@ -193,18 +175,53 @@ def _row(result: Result, entry: Entry, in_flight: int, plan: Plan) -> str:
         f"{used_s * 1e3 / (len(turns) * plan.requests):.0f}",
         f"{used_s / sum(turn.wall_s for turn in turns):.2f}",
         f"{client_s / max(client_s + used_s, 1e-9):.1%}",
+        _in_memory_shown(turns),
     ]
     return f"| {entry.contestant.name} | {in_flight} | " + " | ".join(cells) + " |"
 
 
-def _about(result: Result, entry: Entry) -> str:
+def _in_memory_shown(turns: Sequence[Turn]) -> str:
+    over_all = Found.together(turn.found for turn in turns).in_memory
+    found = spread([turn.found.in_memory for turn in turns if turn.found.in_memory is not None])
+    return "" if over_all is None or found is None else f"{over_all:.1%} ({found.least:.1%} - {found.most:.1%})"
+
+
+def _traffic_line(conditions: Conditions, text: ProductText) -> str:
+    chosen = conditions.chosen
+    pairs = [(request.query, product) for request in chosen.requests for product in request.products]
+    different = len({pair_key(query, product) for query, product in pairs})
+    products = {text_key(product.get("title")) for _, product in pairs}
+    texts = {text.render(product) for _, product in pairs}
+    parts = [
+        chosen.traffic.source,
+        chosen.law,
+        f"a catalogue of {chosen.catalogue:,} products, {len(products):,} of them asked for"
+        if chosen.catalogue
+        else "",
+        f"{len(chosen.requests)} requests to each contestant, {conditions.plan.warmup} of them to warm up, "
+        f"{len(pairs)} pairs, {'none of them twice' if different == len(pairs) else f'{different} of them different'}",
+        f"{len(texts)} different product texts",
+        chosen.products,
+    ]
+    return f"Traffic: {'; '.join(filter(None, parts))}."
+
+
+def _about(result: Result, entry: Entry, catalogue: int | None) -> str:
     """What the table has no room for."""
     facts = []
     if entry.ready_s is not None:
         facts.append(f"ready in {entry.ready_s:.1f} s")
     if entry.usage:
         facts.append(f"{entry.usage.rss_bytes / 1e6:,.0f} MB at its end")
-    facts += [f"{share:.0%} of lookups in its {cache} cache hit" for cache, share in entry.cache_hits.items()]
+    found = entry.found
+    facts += [f"{share:.0%} of lookups in its {cache} cache hit" for cache, share in found.hits.items()]
+    if found.states:
+        shares = ", ".join(f"{share:.1%} {source}" for source, share in found.state_shares.items())
+        facts.append(f"product states by source: {shares}")
+    if entry.kept:
+        of = f" ({entry.kept.products / catalogue:.1%} of the catalogue)" if catalogue else ""
+        facts.append(f"{entry.kept.products:,} products{of} in {entry.kept.bytes / 1e6:,.1f} MB of memory at its end")
+    facts += [f"{setting}={value}" for setting, value in entry.contestant.settings.items()]
     if agreement := _agreement_shown(result, entry):
         facts.append(f"rank agreement {agreement}")
     facts += [f"{name} {version}" for name, version in _versions(entry).items()]
@@ -220,7 +237,10 @@ def _entry_json(result: Result, entry: Entry, plan: Plan) -> dict[str, Any]:
         "versions": _versions(entry),
         "ready_s": entry.ready_s,
         "usage": asdict(entry.usage) if entry.usage else None,
-        "cache_hits": entry.cache_hits,
+        "settings": dict(entry.contestant.settings),
+        "cache_hits": entry.found.hits,
+        "product_states": entry.found.state_shares,
+        "kept": asdict(entry.kept) if entry.kept else None,
         "agreement": _agreement(result, entry),
         "in_flight": [_level_json(result, entry, in_flight) for in_flight in plan.in_flight],
     }
@@ -232,6 +252,7 @@ def _level_json(result: Result, entry: Entry, in_flight: int) -> dict[str, Any]:
     return {
         "in_flight": in_flight,
         "p99_ms": entry.p99_ms(in_flight) if turns else None,
+        "in_memory": Found.together(turn.found for turn in turns).in_memory,
         "pairs_per_s_to_peer": asdict(rate) if rate else None,
         "p99_to_peer": asdict(p99) if p99 else None,
         "rounds": [{**asdict(turn), "p50_ms": turn.p50_ms, "pairs_per_s": turn.pairs_per_s} for turn in turns],
@@ -266,14 +287,3 @@ def _versions(entry: Entry) -> dict[str, str]:
 def _shown(values: Sequence[float], digits: int) -> str:
     found = spread(values)
     return found.shown(digits) if found else ""
-
-
-def machine() -> dict[str, Any]:
-    """What it runs on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": cpu, "cores": cores, "system": platform.platform(), "python": platform.python_version()}

@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -26,8 +27,11 @@ _PLAIN_FILES = ("tokenizer.json", "model_quantized.onnx")
 _OUR_PACKAGES = ("onnxruntime", "tokenizers", "uvicorn", "fastapi", "numpy")
 _PEER_PACKAGES = ("infinity-emb", "optimum", "onnxruntime", "torch", "transformers", "uvicorn")
 _CHECK_S = 60
-# A busy machine may take longer than the service's default limit; a late answer is still a measurement here.
-_GENEROUS_TIMEOUT_MS = "30000"
+# A busy machine may take longer than the service's default limits; a late answer is still a measurement here.
+GENEROUS = {"SHELFSCORE_MAX_TIMEOUT_MS": "30000", "SHELFSCORE_MAX_BACKLOG_MS": "30000"}
+_PREFIX = "SHELFSCORE_"
+_SETTING = re.compile(r"[A-Z][A-Z0-9_]*")
+_NOT_THEIRS = ("HOST", "PORT", "MODEL_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ class Contestant:
     speaks: Callable[[ProductText], Speaks]
     versions: Mapping[str, str] = field(default_factory=dict)
     peer: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the service, those that were given for this contestant alone; its environment has them too."""
+
+    @property
+    def keeps_scores(self) -> bool:
+        """Whether its settings give it a score cache."""
+        return self.environment.get(f"{_PREFIX}SCORE_CACHE_BYTES", "0") not in ("", "0")
 
     def argv_at(self, port: int) -> list[str]:
         """The command line for a port."""
@@ -74,7 +85,7 @@ def shelfscore(name: str, folder: Path, environment: Mapping[str, str]) -> Conte
         "SHELFSCORE_MODEL_DIR": str(folder.resolve()),
         "SHELFSCORE_HOST": "127.0.0.1",
         "SHELFSCORE_PORT": "{port}",
-        "SHELFSCORE_MAX_TIMEOUT_MS": _GENEROUS_TIMEOUT_MS,
+        **GENEROUS,
     }
     kept = {key: value for key, value in environment.items() if key != "SHELFSCORE_API_KEYS"}
     path = os.pathsep.join(filter(None, [str(_ROOT), kept.get("PYTHONPATH")]))
@@ -132,6 +143,34 @@ def ours(artifacts: Sequence[str], commands: Sequence[str], environment: Mapping
     if not contestants:
         raise LoadtestError("expected at least one --artifact NAME=FOLDER or --command NAME=COMMAND")
     return contestants
+
+
+def with_settings(contestants: Sequence[Contestant], texts: Sequence[str]) -> list[Contestant]:
+    """The same contestants, some of them with settings of their own, from texts NAME:SETTING=VALUE of a command line.
+
+    Raises:
+        LoadtestError: a text is none, names nobody, or a setting that the benchmark makes itself.
+    """
+    made = list(contestants)
+    for text in texts:
+        left, equals, value = text.partition("=")
+        name, _, setting = left.rpartition(":")
+        setting = setting.upper()
+        if not (name and equals and _SETTING.fullmatch(setting)):
+            raise LoadtestError(f"--set: expected NAME:SETTING=VALUE, found {text!r}")
+        names = [contestant.name for contestant in made]
+        if name not in names:
+            raise LoadtestError(f"--set {text}: expected one of {', '.join(names)} before the colon, found {name!r}")
+        if setting in _NOT_THEIRS:
+            raise LoadtestError(f"--set {text}: {setting} is for the benchmark to set")
+        place = names.index(name)
+        one = made[place]
+        made[place] = replace(
+            one,
+            environment={**one.environment, f"{_PREFIX}{setting}": value},
+            settings={**one.settings, setting: value},
+        )
+    return made
 
 
 def infinity(

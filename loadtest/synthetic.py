@@ -14,14 +14,19 @@ def synthetic_requests(count: int, products: int, seed: int) -> Iterator[tuple[s
     Request i depends on `seed`, `products` and i alone.
     """
     for number in range(count):
-        made_random = random.Random(f"synthetic {seed} {number}")
-        wanted = made_random.choice(PRODUCT_TYPES)
-        kinds = (
-            wanted if made_random.random() < _SAME_TYPE_SHARE else made_random.choice(PRODUCT_TYPES)
-            for _ in range(products)
-        )
-        listed = [_product(kind, f"P{number:05}-{index:03}", made_random) for index, kind in enumerate(kinds)]
-        yield _query(wanted, made_random), listed
+        yield synthetic_request(number, products, seed)
+
+
+def synthetic_request(number: int, products: int, seed: int) -> tuple[str, list[dict[str, str]]]:
+    """Request `number` of all: a query and its candidates."""
+    made_random = random.Random(f"synthetic {seed} {number}")
+    wanted = made_random.choice(PRODUCT_TYPES)
+    kinds = (
+        wanted if made_random.random() < _SAME_TYPE_SHARE else made_random.choice(PRODUCT_TYPES)
+        for _ in range(products)
+    )
+    listed = [_product(kind, f"P{number:05}-{index:03}", made_random) for index, kind in enumerate(kinds)]
+    return _query(wanted, made_random), listed
 
 
 def _query(kind: ProductType, made_random: random.Random) -> str:

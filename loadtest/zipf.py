@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from .distinct import text_key
 from .errors import TrafficError
-from .traffic import Product, ScoreRequest, make_request
+from .traffic import MAX_QUERY_CHARS, Product, ScoreRequest, make_request
+
+MAX_EXPONENT = 2.0
+"""Beyond it hardly anything but the first ranks is drawn, and a list of different products takes long to fill."""
 
 
 def zipf_requests(
@@ -32,6 +35,47 @@ def zipf_requests(
         products = [drawn.choice(stock) if drawn.random() < churn else product for product in request.products]
         made.append(make_request(request.query, _once(products)))
     return made
+
+
+def zipf_lists(traffic: Sequence[ScoreRequest], count: int, *, exponent: float, seed: int) -> list[ScoreRequest]:
+    """`count` requests, each for a query of its own, whose products are drawn from all those of the traffic.
+
+    The product of rank r comes next with a probability in proportion to r ** -exponent, among those that the list has
+    not: few products are in most lists. A list is as long as the traffic's in the same place, at most as the catalogue.
+    A query that comes again has a number behind it. Ranks are drawn by `seed`; `exponent` is 0 to `MAX_EXPONENT`.
+    """
+    catalogue = products_of(traffic)
+    ranked = random.Random(f"product ranks {seed}").sample(catalogue, len(catalogue))
+    cumulative = list(itertools.accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
+    drawn = random.Random(f"zipf products {seed}")
+    queries = itertools.cycle(traffic)
+    taken: set[str] = set()
+    made = []
+    for request in itertools.islice(queries, count):
+        size = min(len(request.products), len(ranked))
+        places: dict[int, None] = {}
+        while len(places) < size:
+            places |= dict.fromkeys(
+                drawn.choices(range(len(ranked)), cum_weights=cumulative, k=size - len(places)),
+            )
+        made.append(make_request(_own_query(request.query, taken), [ranked[place] for place in places]))
+    return made
+
+
+def products_of(traffic: Sequence[ScoreRequest]) -> list[Product]:
+    """The products of all requests, each title once."""
+    return _once([product for request in traffic for product in request.products])
+
+
+def _own_query(query: str, taken: set[str]) -> str:
+    """The query, or the query and a number; adds it."""
+    own, number = query, 1
+    while text_key(own) in taken:
+        number += 1
+        behind = f" {number}"
+        own = query[: MAX_QUERY_CHARS - len(behind)] + behind
+    taken.add(text_key(own))
+    return own
 
 
 def _once(products: Sequence[Product]) -> list[Product]:

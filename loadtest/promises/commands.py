@@ -10,6 +10,7 @@ from ..errors import Exit
 from .lifecycle import add_lifecycle_options, lifecycle
 from .mixed import add_mixed_options, mixed
 from .overload import add_overload_options, overload
+from .scan import add_scan_options, scan
 from .soak import add_soak_options, soak
 
 Command = Callable[[argparse.Namespace, Mapping[str, str], Callable[[str], object], Callable[[str], object]], Exit]
@@ -22,6 +23,7 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
     ),
     "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
     "soak": ("does memory stay flat over many requests of random shapes?", add_soak_options, soak),
+    "scan": ("does memory stay bounded over a million distinct products?", add_scan_options, scan),
     "lifecycle": ("starts, stops under load, swaps under load", add_lifecycle_options, lifecycle),
 }
 PROMISES = tuple(_COMMANDS)

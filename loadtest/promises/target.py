@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from ..client import Endpoint, check_ready
-from ..contestants import shelfscore
+from ..contestants import GENEROUS, shelfscore
 from ..errors import LoadtestError, ServerError
 from ..servers import Server, free_port
 
@@ -118,7 +118,8 @@ def start_service(
     contestant = shelfscore("service", folder, environment)
     port = free_port()
     variables = contestant.environment_at(port)
-    variables.pop("SHELFSCORE_MAX_TIMEOUT_MS", None)
+    for limit in GENEROUS:
+        variables.pop(limit, None)
     variables["SHELFSCORE_LOG_LEVEL"] = "warning"
     if not resolve:
         variables["SHELFSCORE_MODEL_DIR"] = str(folder.absolute())

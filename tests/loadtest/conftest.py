@@ -24,10 +24,10 @@ COMMAND = (
 def start_service(tmp_path):
     servers = []
 
-    def start(*flags, wait=True):
+    def start(*flags, wait=True, environment=None):
         port = free_port(*PORTS)
         argv = [sys.executable, str(FAKE_SERVICE), str(port), *map(str, flags)]
-        server = Server.start(argv, port, {}, tmp_path / f"{port}.log")
+        server = Server.start(argv, port, environment or {}, tmp_path / f"{port}.log")
         servers.append(server)
         if wait:
             server.wait_ready("/models", 60)

@@ -3,6 +3,7 @@
     python fake_service.py PORT [--delay-ms X] [--serial] [--shed-every N] [--late-every N] [--fail-every N]
                                 [--short-every N] [--die-after N] [--not-ready] [--keep-alive-s N]
                                 [--product-delay-ms X] [--overhead-ms X] [--once] [--no-caches] [--wrong-cache]
+                                [--split] [--hoard BYTES] [--forget-after N]
 
 --serial answers one request at a time. GET /seen gives what arrived: times, queries, headers and connections.
 It scores a product by the number of words it shares with the query, so that rankings can be compared. Each product
@@ -11,6 +12,10 @@ whose score it does not know takes --product-delay-ms more; --overhead-ms is wha
 
 It has the service's two caches, by the service's variables (SHELFSCORE_SCORE_CACHE_BYTES: off without), and counts
 lookups in GET /metrics. --wrong-cache: what the score cache gives is a little off.
+
+--split: it keeps a state of 1,000 bytes a product instead of token ids, up to SHELFSCORE_STATE_CACHE_BYTES (100,000
+without), the least recently used first out, and tells where states came from. --hoard: it keeps so many bytes of each
+fresh product for good. --forget-after N: it empties that cache at its Nth request.
 """
 
 import argparse
@@ -19,8 +24,11 @@ import json
 import os
 import sys
 import time
+from collections import OrderedDict
 
 import uvicorn
+
+STATE_BYTES = 1000
 
 
 class FakeService:
@@ -34,6 +42,12 @@ class FakeService:
             "score": int(os.environ.get("SHELFSCORE_SCORE_CACHE_BYTES", "0")) > 0,
             "token": int(os.environ.get("SHELFSCORE_TOKEN_CACHE_BYTES", "1")) > 0,
         }
+        self.states = OrderedDict()
+        self.state_bytes = int(os.environ.get("SHELFSCORE_STATE_CACHE_BYTES", "100000"))
+        self.sources = dict.fromkeys(("memory", "file", "fresh"), 0)
+        self.hoard = []
+        if settings.split:
+            self.caches["token"] = False
         self.lookups = dict.fromkeys(((cache, result) for cache in self.caches for result in ("hit", "miss")), 0)
 
     async def __call__(self, scope, receive, send):
@@ -87,6 +101,8 @@ class FakeService:
             sys.stderr.write("fake service: giving up on purpose\n")
             sys.stderr.flush()
             os._exit(3)
+        if self.settings.split:
+            self.find_states(texts, number)
         known, seen_before = self.recall(request["query"], texts)
         if self.settings.once and seen_before:
             return 500, {"detail": "a pair came twice"}
@@ -120,10 +136,27 @@ class FakeService:
         self.titles.update(texts)
         return known, seen_before
 
+    def find_states(self, texts, number):
+        if number == self.settings.forget_after:
+            self.states.clear()
+        for text in texts:
+            self.sources["memory" if text in self.states else "fresh"] += 1
+            if text not in self.states and self.settings.hoard:
+                self.hoard.append(os.urandom(self.settings.hoard))
+            self.states[text] = True
+            self.states.move_to_end(text)
+            if len(self.states) * STATE_BYTES > self.state_bytes:
+                self.states.popitem(last=False)
+
     def metrics(self):
         lines = ["# TYPE shelfscore_lanes gauge", "shelfscore_lanes 2.0"]
         for (cache, result), count in self.lookups.items():
             lines.append(f'shelfscore_{cache}_cache_lookups_total{{result="{result}"}} {count}.0')
+        if self.settings.split:
+            for source, count in self.sources.items():
+                lines.append(f'shelfscore_product_states_total{{source="{source}"}} {count}.0')
+            lines.append(f"shelfscore_kept_products {len(self.states)}.0")
+            lines.append(f"shelfscore_kept_bytes {len(self.states) * STATE_BYTES}.0")
         return "\n".join(lines) + "\n"
 
     async def work(self, unknown):
@@ -160,9 +193,10 @@ def main():
     for every in ("shed", "late", "fail", "short"):
         parser.add_argument(f"--{every}-every", type=int, default=0)
     parser.add_argument("--keep-alive-s", type=int, default=60)
-    parser.add_argument("--die-after", type=int, default=0)
+    for number in ("die-after", "hoard", "forget-after"):
+        parser.add_argument(f"--{number}", type=int, default=0)
     parser.add_argument("--serial", action="store_true")
-    for flag in ("not-ready", "once", "no-caches", "wrong-cache"):
+    for flag in ("not-ready", "once", "no-caches", "wrong-cache", "split"):
         parser.add_argument(f"--{flag}", action="store_true")
     settings = parser.parse_args()
     uvicorn.run(

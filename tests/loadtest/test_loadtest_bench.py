@@ -13,6 +13,7 @@ import pytest
 
 from loadtest.bench import Plan, run_bench
 from loadtest.bench_report import Conditions, as_json, as_markdown, judge, p99_ratio, rate_ratio
+from loadtest.bench_traffic import Chosen
 from loadtest.client import Connection, Endpoint
 from loadtest.closed_loop import ask_all
 from loadtest.contestants import Contestant, infinity
@@ -64,7 +65,8 @@ def bench(tmp_path):
         said = []
         result = run_bench(contestants, requests, plan, text=text, log_dir=tmp_path, say=said.append)
         missing = None if any(one.peer for one in contestants) else "not wanted"
-        return result, Conditions(traffic, requests, plan, 0.0, 0.0, missing, min_ratio, max_p99_ratio)
+        chosen = Chosen(traffic, requests)
+        return result, Conditions(chosen, plan, 0.0, 0.0, missing, min_ratio, max_p99_ratio)
 
     return run
 
@@ -176,7 +178,7 @@ def test_a_hit_in_a_score_cache_spoils_the_measurement(tmp_path):
     recalling, computing = result.entries
     assert recalling.failure == "answered from a score cache, though no pair was asked twice"
     assert computing.failure is None
-    assert computing.cache_hits == {"token": 1.0}
+    assert computing.found.hits == {"token": 1.0}
 
 
 @pytest.mark.parametrize(
