@@ -9,6 +9,7 @@
 #   make verify     every check of the finished artifact ARTIFACT, docs/verification.md; fails if one does
 #   make evaluate   ranking quality of the running service and of RUN, beside untrained floors
 #   make bench      side by side with infinity-emb and a plain handler on the same weights; `make peer` installs the first
+#   make bench-split  the default model, its products met before and never, beside infinity-emb and a cross-encoder
 #   make gpu-check  on a machine with a GPU: verifies and times the variant cuda-fp16 of CHECKED
 #   make loadtest   the latency objective against the running service
 #   make lock       pin the newest versions of all dependencies in constraints.txt
@@ -35,7 +36,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train label reproduce export verify evaluate bench peer gpu-check loadtest lock clean
+.PHONY: help serve test lint train label reproduce export verify evaluate bench bench-split peer gpu-check loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -104,6 +105,20 @@ bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(BENC
 		--plain build/bench/peer --peer-model build/bench/peer --peer-python .venv-peer/bin/python \
 		$(BENCH_TRAFFIC:%=--traffic %) --min-ratio 2.0 --max-p99-ratio 0.5 \
 		--json build/bench/result.json --out build/bench/result.md
+
+# The default's products met before, and never; beside a cross-encoder, which is the former default unless CROSS says else.
+CROSS ?= build/bench/cross-encoder
+bench-split: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(BENCH_TRAFFIC) $(CROSS)
+	$(BIN)/python -m loadtest bench --artifact default=$(ARTIFACT) --artifact cross-encoder=$(CROSS) --unseen-products \
+		$(BENCH_TRAFFIC:%=--traffic %) --json build/bench/cold.json --out build/bench/cold.md
+	$(BIN)/python -m loadtest bench --artifact default=$(ARTIFACT) --artifact cross-encoder=$(CROSS) --seen-products \
+		--peer-model build/bench/peer --peer-python .venv-peer/bin/python \
+		$(BENCH_TRAFFIC:%=--traffic %) --min-ratio 10 --max-p99-ratio 0.12 \
+		--json build/bench/split.json --out build/bench/split.md
+
+build/bench/cross-encoder:
+	@mkdir -p $@
+	git archive 3976b31 models/default | tar -x --strip-components=2 -C $@
 
 build/bench/peer/config.json: $(wildcard export/*.py artifact/*.py) | .venv/.has-export
 	rm -rf build/bench/peer

@@ -20,6 +20,7 @@ from .catalogue import Columns, parse_columns
 from .errors import ExportError
 from .from_hf import Architecture, HubExport, export_from_hf
 from .from_run import export_run
+from .front import make_front
 from .gpu_check import gpu_check
 from .label import label_run
 from .peers import write_peer
@@ -72,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if report.passed else 1
         elif arguments.command == "speed":
             print(measure_speed(Path(resolve(arguments.checkpoint)), arguments.rounds, Progress()))
+        elif arguments.command == "front":
+            worlds = dict(arguments.worlds)
+            table = make_front(worlds, arguments.artifacts, arguments.picture, arguments.rounds, Progress())
+            print(table)
         elif arguments.command == "split-speed":
             print(measure_split_speed(arguments.artifact, arguments.rounds, Progress()))
         elif arguments.command == "from-hf":
@@ -139,6 +144,13 @@ def _gains(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers such as 0,0.5,1, got {text!r}") from None
 
 
+def _world(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=FOLDER, got {text!r}")
+    return name, Path(folder)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export", description="Turns checkpoints into artifacts.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -184,6 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("source", nargs="?", default="all-MiniLM-L6-v2", help="artifact or checkpoint (%(default)s)")
     gpu.add_argument("--out", type=Path, default=Path("build/gpu"), help="folder for the report (%(default)s)")
     gpu.add_argument("--rounds", type=_positive, default=200, help="of each size, in turn (default: %(default)s)")
+    front = commands.add_parser("front", help="quality against online time of `training.experiments variants`")
+    front.add_argument("worlds", nargs="+", type=_world, metavar="NAME=FOLDER", help="results, by a name for people")
+    front.add_argument("--artifacts", type=Path, default=Path("build/front"), help="folder of what is timed")
+    front.add_argument("--picture", type=Path, default=Path("docs/split-front.svg"), help="SVG to write")
+    front.add_argument("--rounds", type=_positive, default=30)
+
     plain = commands.add_parser("plain", help="an artifact of a checkpoint that comes without data: for speed")
     peer = commands.add_parser("peer", help="the folder that other servers' ONNX rerankers read, for benchmarks")
     for command in (plain, peer):
