@@ -43,6 +43,11 @@ class ProductState:
         return self.tokens.nbytes + self.scales.nbytes + self.pooled.nbytes + 4
 
 
+def own_copy(state: ProductState) -> ProductState:
+    """The same in arrays of its own: one read from a file outlives the file."""
+    return ProductState(state.tokens.copy(), state.scales.copy(), state.pooled.copy(), state.pooled_scale)
+
+
 def states_version(manifest: Manifest, variant: Variant) -> str:
     """16 hex digits of everything that a product's state depends on: encoder, tokenizer, template, layout.
 

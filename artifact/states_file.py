@@ -26,6 +26,9 @@ from .states_format import (
 
 SUFFIX = ".states"
 
+MISSING, UNREADABLE = "missing", "unreadable"
+"""Reasons of a StatesError."""
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -74,10 +77,14 @@ class StatesFile:
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise StatesError(path, f"cannot be opened: {error.strerror}", "unreadable") from error
+            reason = MISSING if isinstance(error, FileNotFoundError) else UNREADABLE
+            raise StatesError(path, f"cannot be opened: {error.strerror}", reason) from error
         try:
             header, footer = _check(path, file, states_version, layout)
             return cls(path, file, header, footer)
+        except (OSError, ValueError) as error:  # of the mapping: no memory for it, or a file that shrank meanwhile
+            os.close(file)
+            raise StatesError(path, f"cannot be mapped: {error}", UNREADABLE) from error
         except BaseException:
             os.close(file)
             raise

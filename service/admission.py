@@ -106,7 +106,7 @@ class PredictedTime:
     With nothing in work, every request is admitted: an estimate that is too high heals by new work alone.
 
     Attributes:
-        micro_batch_s: lane-seconds of a micro-batch.
+        micro_batch_s: lane-seconds of a micro-batch, the longest kind that there is.
         lanes: how many make progress, times the pace at which they get predicted work done.
         answer_lag_s: seconds from a request's last score to its answer.
         retry_after: when to come back.

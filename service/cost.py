@@ -185,12 +185,20 @@ class CostModel:
         self._prepare = StageCost([Line(PREPARE_UNIT_S, PREPARE_PRODUCT_S)], (1.0, 32.0))
         self._budget_tokens = budget_tokens
         self._encode_tokens = encode_tokens
+        self._encodes = bool(product_table)
         self._pair_ratio, self._fresh_ratio = TokenRatio(), TokenRatio()
 
     @property
     def micro_batch_s(self) -> float:
         """Lane-seconds of a full micro-batch of short pairs."""
         return self.pairs_s(max(1, self._budget_tokens // 32), 32)
+
+    @property
+    def unit_s(self) -> float:
+        """Lane-seconds of the longest unit of work: a micro-batch of pairs, or of products that are encoded."""
+        if not self._encodes:
+            return self.micro_batch_s
+        return max(self.micro_batch_s, self.encode_s(max(1, self._encode_tokens // 32), 32))
 
     @property
     def ratio(self) -> float:

@@ -16,13 +16,15 @@ class BoundedLru(Generic[K, V]):
     """Safe to use from several threads.
 
     Args:
-        max_bytes: bound of all entries together. An entry over a hundredth of it is not kept: one absurd product must
-            not push out a thousand common ones.
+        max_bytes: bound of all entries together.
         size_of: estimates what an entry takes in memory, in bytes.
+        least_entries: an entry over this part of the bound is not kept: one absurd product must not push out a thousand
+            common ones.
     """
 
-    def __init__(self, max_bytes: int, size_of: Callable[[K, V], int]) -> None:
+    def __init__(self, max_bytes: int, size_of: Callable[[K, V], int], least_entries: int = 100) -> None:
         self._max_bytes = max_bytes
+        self._largest = max_bytes // least_entries
         self._size_of = size_of
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
@@ -65,7 +67,7 @@ class BoundedLru(Generic[K, V]):
         if key in self._entries:
             return
         size = self._size_of(key, value)
-        if size > self._max_bytes // 100:
+        if size > self._largest:
             return
         self._entries[key] = (value, size)
         self.bytes_used += size

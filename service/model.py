@@ -1,5 +1,6 @@
 """Loads the artifact that the settings name, and proves that it scores as it must before anything is served."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from .split_engine import SplitEngine
 from .states_files import open_states
 
 WARM_UP_RUNS = 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,11 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     check_golden_pairs(artifact, variant, split)
     _warm_up_encoders(artifact, split, settings.encode_tokens, cost)
     _warm_up(artifact, split, budget_tokens, cost)
+    if settings.state_cache_bytes and not split.kept().products:
+        log.warning(
+            "the state cache is too small for a single product: every one is encoded in every request",
+            extra={"fields": {"state_cache_bytes": settings.state_cache_bytes}},
+        )
     split.forget()
     file = open_states(settings.states, artifact.manifest, variant, metrics) if settings.states is not None else None
     if file is not None:

@@ -21,7 +21,7 @@ class Overload:
 
     Args:
         lanes: how many make progress.
-        micro_batch_s: lane-seconds of a micro-batch.
+        micro_batch_s: lane-seconds of a micro-batch, the longest kind that there is.
         max_backlog_s: most seconds of work for each lane.
         metrics: told how good predictions were.
         random_source: of the jitter in Retry-After.

@@ -83,7 +83,7 @@ class Runtime:
         )
         self.overload = Overload(
             lanes=lambda: max(1, self.lanes.pairs.alive()),
-            micro_batch_s=self._micro_batch_s,
+            micro_batch_s=self._unit_s,
             max_backlog_s=settings.max_backlog_ms / 1000,
             metrics=metrics,
             random_source=random.Random(),
@@ -289,10 +289,10 @@ class Runtime:
         slots = self.registry.slots() if self.registry is not None else []
         return [loaded.model.engine.kept() for slot in slots for loaded in slot.models()]
 
-    def _micro_batch_s(self) -> float:
-        """Of the slowest model."""
+    def _unit_s(self) -> float:
+        """Lane-seconds of the longest unit of work, of the slowest model."""
         slots = self.registry.slots() if self.registry is not None else []
-        return max((slot.current.model.cost.micro_batch_s for slot in slots), default=0.0)
+        return max((slot.current.model.cost.unit_s for slot in slots), default=0.0)
 
 
 def _micro_batch_s(slot: Slot) -> float:

@@ -16,6 +16,9 @@ Key = tuple[str | None, ...]
 STATE_BYTES = 192
 """The state's object and its number, the key's tuple, what malloc adds, beside what every entry takes."""
 
+LEAST_ENTRIES = 10
+"""What takes more than this part of the cache is not kept; states are bounded by the template, unlike texts."""
+
 ARRAY_BYTES = 144
 """An array's object and shape, its numbers left out."""
 
@@ -26,13 +29,11 @@ class StateCache:
     Safe to use from several threads.
 
     Args:
-        max_bytes: bound of all entries together, as an estimate of what they take of this process's own memory. Of
-            states that are views into a mapped file that is their objects and their keys: the numbers are in the page
-            cache, which the system takes back when it needs to.
+        max_bytes: bound of all entries together, as an estimate of what they take of this process's memory.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._states: BoundedLru[Key, ProductState] = BoundedLru(max_bytes, entry_bytes)
+        self._states: BoundedLru[Key, ProductState] = BoundedLru(max_bytes, entry_bytes, LEAST_ENTRIES)
 
     def __len__(self) -> int:
         return len(self._states)
@@ -61,10 +62,10 @@ class StateCache:
 
 
 def entry_bytes(key: Key, state: ProductState) -> int:
-    """What an entry takes of this process's own memory, in bytes."""
+    """What an entry takes of memory, in bytes. Its arrays are its own."""
     texts = sum(sys.getsizeof(text) for text in key if text is not None)
     return ENTRY_BYTES + STATE_BYTES + texts + sum(map(_array_bytes, (state.tokens, state.scales, state.pooled)))
 
 
 def _array_bytes(array: NDArray[Any]) -> int:
-    return ARRAY_BYTES + (array.nbytes if array.base is None else 0)
+    return ARRAY_BYTES + array.nbytes

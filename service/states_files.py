@@ -6,7 +6,7 @@ from pathlib import Path
 from artifact import Manifest, Variant
 from artifact.errors import StatesError
 from artifact.product_states import states_version
-from artifact.states_file import StatesFile, states_path
+from artifact.states_file import MISSING, StatesFile, states_path
 
 from .metrics import Metrics
 
@@ -19,12 +19,12 @@ def open_states(folder: Path, manifest: Manifest, variant: Variant, metrics: Met
     version = states_version(manifest, variant)
     path = states_path(folder, version)
     fields: dict[str, object] = {"model": manifest.name, "version": manifest.version, "file": str(path)}
-    if not path.exists():
-        log.warning("no states file: products are encoded as they come", extra={"fields": fields})
-        return None
     try:
         file = StatesFile.open(path, version, variant.states)
     except StatesError as error:
+        if error.reason == MISSING:
+            log.warning("no states file: products are encoded as they come", extra={"fields": fields})
+            return None
         metrics.refused_states_files.labels(error.reason).inc()
         log.error("a states file was refused: %s", error, extra={"fields": fields})
         return None

@@ -93,7 +93,7 @@ class Simulation:
         self.cost = CostModel(table, BUDGET_TOKENS, encoding, ENCODE_TOKENS)
         self.overload = Overload(
             lanes=lambda: lanes,
-            micro_batch_s=lambda: self.cost.micro_batch_s,
+            micro_batch_s=lambda: self.cost.unit_s,
             max_backlog_s=2.0,
             metrics=self.metrics,
             random_source=random.Random(0),

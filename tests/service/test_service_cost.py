@@ -124,3 +124,13 @@ def test_an_outlier_at_the_very_first_is_bounded_too():
 def test_every_length_has_a_class():
     assert [length_class(tokens) for tokens in (1, 16, 17, 384, 385, 10_000)] == [0, 0, 1, 9, 10, 10]
     assert len(LENGTH_CLASSES) == 10
+
+
+def test_the_longest_unit_of_a_split_model_may_be_one_of_encoding():
+    fast = [LatencyPoint(pairs=8, tokens=32, seconds=0.001)]
+    slow = [LatencyPoint(pairs=8, tokens=32, seconds=0.008)]
+    cost = CostModel(fast, 1024, slow, 256)
+    assert cost.unit_s == cost.encode_s(8, 32)
+    assert cost.unit_s > cost.micro_batch_s
+    assert CostModel(slow, 1024, fast, 256).unit_s == pytest.approx(CostModel(slow, 1024, fast, 256).micro_batch_s)
+    assert CostModel(slow).unit_s == CostModel(slow).micro_batch_s

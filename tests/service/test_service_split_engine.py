@@ -98,11 +98,12 @@ def test_the_share_that_has_to_be_encoded_is_learned_from_what_the_file_had(spli
     engine = split_engine(split_artifact)
     write_states(tmp_path, split_artifact, titled(*(f"case {i}" for i in range(200))))
     engine.read_from(states_file(tmp_path, split_artifact))
-    share = engine.outlook("usb", titled("case")).fresh_share
-    engine.recall_products(titled(*(f"case {i}" for i in range(200))))
-    assert engine.outlook("usb", titled("case")).fresh_share == share == 0.0
+    there, elsewhere = (titled(*(f"{kind} {i}" for i in range(100, 104))) for kind in ("case", "mouse"))
+    assert engine.outlook("usb", there).fresh_share == 0.0
     engine.recall_products(titled(*(f"mouse {i}" for i in range(600))))
-    assert engine.outlook("usb", titled("case")).fresh_share == pytest.approx(0.9, abs=0.05)
+    # Half by what was seen lately, half by what is asked for.
+    assert engine.outlook("usb", there).fresh_share == pytest.approx(0.45, abs=0.03)
+    assert engine.outlook("usb", elsewhere).fresh_share == pytest.approx(0.95, abs=0.03)
 
 
 def test_what_is_recalled_from_the_file_is_at_hand_the_next_time(split_artifact, tmp_path):
@@ -135,7 +136,7 @@ def test_a_damaged_record_is_encoded_afresh_and_counted(split_artifact, tmp_path
     assert [state.tokens.tolist() for state in engine.prepare_products(products)] == expected
     assert [count(metrics, source) for source in ("file", "fresh")] == [2, 1]
     assert metrics.registry.get_sample_value("shelfscore_states_file_corrupted_records_total") == 1
-    assert "damaged records in a states file were skipped" in caplog.text
+    assert "damaged records in a states file are skipped" in caplog.text
 
 
 def test_forgetting_empties_the_memory_and_leaves_the_file(split_artifact, tmp_path):
@@ -220,3 +221,45 @@ def test_a_shared_encoder_has_to_give_what_the_query_s_graph_reads(split_artifac
     (tmp_path / "shared" / apart.file).write_bytes((split_artifact / apart.file).read_bytes())
     with pytest.raises(EngineError, match="expected an output 'states'"):
         SplitEngine(artifact, mixed, 0, 64, Metrics())
+
+
+def test_states_in_memory_stay_as_they_were_checked_whatever_becomes_of_their_file(split_artifact, tmp_path):
+    products = titled(*TITLES)
+    path = write_states(tmp_path, split_artifact, products)
+    engine = split_engine(split_artifact)
+    engine.read_from(states_file(tmp_path, split_artifact))
+    query = engine.prepare_query("red usb cable")
+    before = score(engine, query, engine.prepare_products(products))
+    with path.open("r+b") as file:
+        file.truncate(5000)
+    assert score(engine, query, engine.prepare_products(products)) == pytest.approx(before, abs=0)
+
+
+def test_a_request_that_is_never_taken_on_corrects_what_is_expected_of_the_file(split_artifact, tmp_path):
+    products = titled(*TITLES)
+    write_states(tmp_path, split_artifact, products)
+    engine = split_engine(split_artifact, cache_bytes=0)
+    engine.read_from(states_file(tmp_path, split_artifact))
+    engine.prepare_products(titled(*(f"new {i}" for i in range(300))))
+    shares = [engine.outlook("usb", products).fresh_share for _ in range(500)]
+    assert shares[0] > 0.25
+    assert shares[-1] < 0.05
+    assert engine.outlook("usb", titled("new", "newer")).fresh_share > 0.45
+
+
+def test_a_folder_that_cannot_be_searched_leaves_the_model_without_a_file(split_artifact, tmp_path, caplog):
+    (tmp_path / "file").write_bytes(b"")  # in place of a folder: an error of the system, for root too
+    metrics = Metrics()
+    settings = Settings(model_dir=split_artifact, states=tmp_path / "file")
+    assert load_model(settings, metrics).states_file is None
+    assert "refused" in caplog.text
+    refused = metrics.registry.get_sample_value("shelfscore_refused_states_files_total", {"reason": "unreadable"})
+    assert refused == 1
+
+
+def test_a_cache_too_small_for_a_product_is_told(split_artifact, caplog):
+    load_model(Settings(model_dir=split_artifact, state_cache_bytes=1000), Metrics())
+    assert "too small for a single product" in caplog.text
+    caplog.clear()
+    load_model(Settings(model_dir=split_artifact, state_cache_bytes=100_000), Metrics())
+    assert "too small" not in caplog.text

@@ -71,19 +71,6 @@ def test_a_scan_of_many_distinct_products_stays_within_the_bound_and_leaves_the_
     assert cache.get_many([key(0), key(19_999)])[1] is not None
 
 
-def test_states_in_a_mapped_file_count_as_their_objects_and_keys():
-    mapped = memoryview(bytes(100_000))
-    view = ProductState(
-        np.frombuffer(mapped, np.uint8, 30 * 384).reshape(30, 384),
-        np.frombuffer(mapped, np.float32, 30),
-        np.frombuffer(mapped, np.uint8, 384),
-        0.5,
-    )
-    own = state(30, 384)
-    assert entry_bytes(key(0), own) - entry_bytes(key(0), view) == own.nbytes - 4
-    assert 800 < entry_bytes(key(0), view) < 1200
-
-
 def test_the_first_state_stored_under_a_key_is_the_one_to_use():
     cache = StateCache(1_000_000)
     first, second = state(3, 8), state(3, 8)

@@ -84,6 +84,19 @@ def test_a_variant_is_not_reported_with_settings_that_it_was_not_trained_with(co
     assert "split was trained with split" in printed
 
 
+def test_work_begun_with_other_settings_is_not_gone_on_with(compared, variants, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.student.student._fit_stage", stop)
+        assert compared("--only", "split")[0] == 130
+    variants.write_text(VARIANTS.replace("state_width = 8", "state_width = 16"))
+    assert compared("--only", "split")[0] == 0
+    shape = json.loads((tmp_path / "out" / "students" / "split" / SHAPE_FILE).read_text())
+    assert shape["state_width"] == 16
+
+
 def test_unknown_names_and_broken_files_are_refused(compared, variants, tmp_path):
     assert "no variant other" in compared("--only", "other")[1]
     variants.write_text(VARIANTS.replace('"cross-encoder 2"\nlayers', '"split"\nlayers'))

@@ -150,7 +150,36 @@ def test_stopped_computing_of_states_goes_on_where_it_was(fitted, tmp_path, monk
     resumed = build(tmp_path / "stopped")
     for text in texts:
         for found, wanted in zip(resumed.get(text), whole.get(text), strict=True):
-            np.testing.assert_allclose(found, wanted, atol=1e-3)
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_states_of_an_encoder_that_changed_are_computed_anew(fitted, tmp_path):
+    student = SplitStudent.read(fitted() / "out")
+    (lamp,) = student.tokenizer.encode_products([{"title": "lamp"}])
+
+    def build():
+        return FrozenStates.build(tmp_path, student.product_encoder, student.tokenizer, [lamp], "key", "fp32", "states")
+
+    before = build().get(lamp)[1].clone()
+    with torch.no_grad():
+        student.product_encoder.bert.embeddings.word_embeddings.weight.mul_(2)
+    assert not torch.equal(build().get(lamp)[1], before)
+
+
+def test_a_start_that_was_stopped_after_its_encoder_is_the_same(fitted, monkeypatch):
+    settings = {"layers": (1,), "shorten": {**FIT, "epochs": 2}}
+    whole = fitted("whole", **settings)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.split.start.fit_shortcuts", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fitted("stopped", **settings)
+    stopped = fitted("stopped", **settings)
+    file = "work/start/interaction.safetensors"
+    assert (stopped / file).read_bytes() == (whole / file).read_bytes()
 
 
 def test_states_of_other_texts_are_not_taken_for_these(fitted, tmp_path):

@@ -16,7 +16,7 @@ from ..config import Optimisation, Split, StudentStage
 from ..config.settings import Settings
 from ..data import read_all_judgements
 from ..errors import TrainingError
-from ..runs import Run, replacing, write_json
+from ..runs import Run, read_json, replacing, write_json
 from ..student import read_student
 from ..teacher import read_teacher, similarity_of
 from .material import Material
@@ -27,6 +27,7 @@ from .worlds import labelled_sizes
 
 VARIANTS_FILE = Path(__file__).with_name("variants.toml")
 RESULTS_FILE = "variants.json"
+SETTINGS_FILE = "settings.json"
 TEACHER = "teacher"
 
 
@@ -171,6 +172,11 @@ def _train_and_score(
     settings = material.settings.model_copy(update={"layers": variant.layers, "split": variant.split})
     own = Material(settings, material.sources, material.seed)
     work, out = what.out / "work" / _stem(variant), what.out / "students" / _stem(variant)
+    begun = work / SETTINGS_FILE
+    if begun.exists() and read_json(begun) != _settings(variant, what):
+        # What was begun with other settings is not gone on with.
+        shutil.rmtree(work)
+    write_json(begun, _settings(variant, what))
     own.fit(StudentStage(labels="teacher", fit=fit, max_lists=lists), work, out)
     shutil.rmtree(work)
     return {**_settings(variant, what), **_keep(read_student(out).logits(texts), path)}

@@ -57,9 +57,10 @@ def start_split(
         TrainingError: a model cannot be loaded or has not the layers that are asked for, or training fails.
     """
     done = work / "start"
+    unfinished = [work / name for name in ("shorten", "shorten-query")]
     if (done / TEMPLATE_FILE).exists():
+        _remove(unfinished)
         return SplitStudent.read(done)
-    torch.manual_seed(seed)
     whole = TextEncoder.create(settings.init)
     texts = _texts(store)
     product_encoder = _encoder(settings, split, whole, settings.layers, tokenizer, texts, work / "shorten", seed)
@@ -72,14 +73,20 @@ def start_split(
     product_encoder.to(pick_device()).eval()
     sample = [texts[i] for i in np.sort(picked)]
     states = torch.cat([own_states(each) for each in encode(product_encoder, tokenizer, sample, "auto")]).cpu()
+    # Anew: what training has drawn by here depends on where it was stopped.
+    torch.manual_seed(seed)
     layers, basis = whole.some_layers(split.interaction_layers), _basis(states, split.state_width)
     interaction = Interaction(layers, basis, float(states.norm(dim=-1).mean()), whole.width)
     student = SplitStudent(query_encoder, product_encoder, interaction, split.shape(), tokenizer, tokenizer_path)
     fit_shortcuts(student, store)
     parallel.by_main(partial(student.save, done))
-    for name in ("shorten", "shorten-query"):
-        shutil.rmtree(work / name, ignore_errors=True)
+    _remove(unfinished)
     return student
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _encoder(

@@ -1,5 +1,6 @@
 """States of texts under a frozen encoder, computed once and memory-mapped: training costs the interaction alone."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class FrozenStates:
             encoder: left as it is.
             tokenizer: puts the special tokens around a text.
             texts: token ids, in any number of copies; the order of first copies must be the same in each call.
-            key: changes with the texts and the encoder's weights.
+            key: changes with the texts. The encoder's weights are part of it in any case.
             precision: of the arithmetic.
             label: shown beside the progress bar.
 
@@ -69,11 +70,12 @@ class FrozenStates:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / KEY_FILE
-            if not path.exists() or read_json(path).get("key") != key:
+            whole_key = f"{key} {_digest(encoder)}"
+            if not path.exists() or read_json(path).get("key") != whole_key:
                 path.unlink(missing_ok=True)
                 for name in _FILES:
                     (folder / name).write_bytes(b"")
-                write_json(path, {"key": key})
+                write_json(path, {"key": whole_key})
             _compute(folder, encoder, tokenizer, list(known), precision, label)
         except OSError as error:
             raise TrainingError(f"{folder}: cannot be written: {error.strerror}; make room and go on") from error
@@ -96,7 +98,7 @@ def _compute(
     folder: Path, encoder: TextEncoder, tokenizer: PairTokenizer, texts: list[bytes], precision: Precision, label: str
 ) -> None:
     width = encoder.width
-    done = _whole_texts(folder, width)
+    done = _whole_texts(folder, width, len(texts))
     if done == len(texts):
         return
     encoder.to(pick_device()).eval()
@@ -121,11 +123,16 @@ def _compute(
             progress.update(len(group))
 
 
-def _whole_texts(folder: Path, width: int) -> int:
-    """How many texts all three files hold; what goes beyond, of a process that was stopped, is cut off."""
+def _whole_texts(folder: Path, width: int, wanted: int) -> int:
+    """How many texts all three files hold; what goes beyond, of a process that was stopped, is cut off.
+
+    Of those that are not yet done, whole steps count alone: a state's last bits depend on its batch.
+    """
     ends = np.fromfile(folder / "ends", np.int64)
     in_states = int(np.searchsorted(ends, (folder / "states").stat().st_size // (2 * width), side="right"))
     whole = min(in_states, (folder / "pooled").stat().st_size // (2 * width))
+    if whole < wanted:
+        whole -= whole % TEXTS_PER_STEP
     sizes = {
         "states": 2 * width * (int(ends[whole - 1]) if whole else 0),
         "pooled": 2 * width * whole,
@@ -135,6 +142,13 @@ def _whole_texts(folder: Path, width: int) -> int:
         with (folder / name).open("r+b") as file:
             file.truncate(size)
     return whole
+
+
+def _digest(encoder: TextEncoder) -> str:
+    digest = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @torch.no_grad()

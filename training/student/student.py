@@ -96,12 +96,11 @@ def fit_student(
         store = _store(first, sources[first.labels], tokenizer, work / FIRST_LISTS)
         student = start_split(settings, settings.split, store, tokenizer, own / TOKENIZER_FILE, work, seed)
     for number, stage in enumerate(settings.stages):
-        done = work / f"stage-{number}"
+        done, fitted = work / f"stage-{number}", work / f"stage-{number}-fit"
         if not (done / TEMPLATE_FILE).exists():
-            fitted = work / f"stage-{number}-fit"
             chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number))
             parallel.by_main(partial(_save, student, chosen, done))
-            shutil.rmtree(fitted / STATES_FOLDER, ignore_errors=True)
+        shutil.rmtree(fitted / STATES_FOLDER, ignore_errors=True)
         student = read_student(done)  # with its dropout as it was
     parallel.by_main(partial(student.save, out))
     return tuple(Chosen(**read_json(work / f"stage-{number}" / CHOSEN_FILE)) for number in range(len(settings.stages)))
