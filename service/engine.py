@@ -5,7 +5,7 @@ or share it; the third joins them. The scheduler calls all three from its lanes 
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -26,10 +26,12 @@ class Fresh:
     Attributes:
         tokens: what it costs to encode it, at least 1: the planner's unit.
         work: what the engine needs for it.
+        key: equal for two of the same text, of which one need be encoded.
     """
 
     tokens: int
     work: Any
+    key: Hashable
 
 
 class Kept(NamedTuple):

@@ -1,7 +1,7 @@
 """The first two stages of one request, cut into units of work."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -165,8 +165,12 @@ class Preparation:
         return 0.0
 
     def _encode_later(self, chunk: Sequence[int], unknown: int, fresh: Sequence[tuple[int, Fresh]]) -> None:
-        """Hands what has to be encoded to the lanes, in micro-batches."""
-        lengths = [product.tokens for _, product in fresh]
+        """Hands what has to be encoded to the lanes, in micro-batches; a product that is there twice goes once."""
+        positions: dict[Hashable, list[int]] = {}
+        for i, product in fresh:
+            positions.setdefault(product.key, []).append(i)
+        distinct = [(positions[product.key], product) for i, product in fresh if positions[product.key][0] == i]
+        lengths = [product.tokens for _, product in distinct]
         in_order = self._job.partial
         if in_order:
             batches = plan_in_order(lengths, self._encode_tokens)
@@ -174,25 +178,28 @@ class Preparation:
             batches = plan(lengths, self._encode_tokens, lanes=self._lanes.count)
         units = []
         for batch in batches:
-            taken = [fresh[i] for i in batch.indices]
+            taken = [distinct[i] for i in batch.indices]
             cost_s = self._cost.encode_s(len(taken), batch.longest) if self._counted else 0.0
-            rank = min(i for i, _ in taken) if in_order else chunk[0]
+            rank = min(same[0] for same, _ in taken) if in_order else chunk[0]
             units.append(Unit(self._job, partial(self._encode, batch, taken), cost_s, rank=rank))
         self._job.replan(unknown * self._guessed_fresh_s, sum(unit.cost_s for unit in units))
         if units:
             padded_tokens = sum(batch.padded_tokens for batch in batches)
-            self._cost.observe_fresh_tokens(padded_tokens, len(fresh), self._outlook.fresh_tokens)
+            self._cost.observe_fresh_tokens(padded_tokens, len(distinct), self._outlook.fresh_tokens)
             self._lanes.add(units)
 
-    def _encode(self, batch: MicroBatch, fresh: Sequence[tuple[int, Fresh]], _: Sequence[Unit]) -> Unit | None:
+    def _encode(
+        self, batch: MicroBatch, fresh: Sequence[tuple[Sequence[int], Fresh]], _: Sequence[Unit]
+    ) -> Unit | None:
         started = self._clock()
         states = self._engine.encode_products([product for _, product in fresh])
         ended = self._clock()
         self._cost.observe_encode(ended - started, len(fresh), batch.longest)
         self._job.times.prepare_ended = ended
-        for (i, _product), state in zip(fresh, states, strict=True):
-            self._states[i] = state
-        return self._hand_on([i for i, _ in fresh])
+        for (same, _product), state in zip(fresh, states, strict=True):
+            for i in same:
+                self._states[i] = state
+        return self._hand_on([i for same, _ in fresh for i in same])
 
     def _hand_on(self, ready: Sequence[int]) -> Unit | None:
         """Says that these have their states. Whoever comes last, of these and of the query, goes on."""

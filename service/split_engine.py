@@ -149,7 +149,7 @@ class SplitEngine:
         if missing:
             encoded = self._tokenizer.encode_products([products[i] for i in missing])
             for i, ids in zip(missing, encoded, strict=True):
-                found[i] = Fresh(self._tokenizer.alone_length(len(ids)), EncodingWork(keys[i], ids))
+                found[i] = Fresh(self._tokenizer.alone_length(len(ids)), EncodingWork(keys[i], ids), keys[i])
         return found
 
     def encode_products(self, products: Sequence[Fresh]) -> Sequence[ProductState]:

@@ -62,7 +62,7 @@ class CostlySplitEngine(CostlyEngine):
         return query
 
     def recall_products(self, products):
-        return [title if title in self.known else Fresh(TOKENS, title) for title in self._titles(products)]
+        return [title if title in self.known else Fresh(TOKENS, title, title) for title in self._titles(products)]
 
     def encode_products(self, products):
         self._spend(ENCODE_S * len(products))

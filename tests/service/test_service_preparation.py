@@ -28,7 +28,7 @@ class Recalling(FakeEngine):
     def recall_products(self, products):
         titles = [product["title"] for product in products]
         self.recalled.append(titles)
-        return [title if title in self.known else Fresh(8, title) for title in titles]
+        return [title if title in self.known else Fresh(8, title, title) for title in titles]
 
     def encode_products(self, products):
         self.encoded.append([product.work for product in products])
@@ -128,3 +128,14 @@ def test_encoding_for_a_partial_request_ranks_by_its_products():
     lanes = Later()
     prepared(Recalling(), TITLES[:32], partial=True, lanes=lanes)
     assert [unit.rank for unit in lanes.taken] == list(range(0, 32, 4))
+
+
+@pytest.mark.parametrize("lanes", [AtOnce, Later])
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_product_that_is_there_twice_is_encoded_once(lanes, partial):
+    titles = ["a", "b", "a", "c", "a", "b"]
+    engine = Recalling()
+    handed = prepared(engine, titles, partial=partial, lanes=lanes())
+    assert sorted(itertools.chain.from_iterable(engine.encoded)) == ["a", "b", "c"]
+    found = {i: state for positions, _, states in handed for i, state in zip(positions, states, strict=True)}
+    assert [found[i] for i in range(6)] == titles
