@@ -30,6 +30,7 @@ from export.product_encoder import ProductEncoder
 from export.progress import EVERY_S, Pace
 from export.states import compute_states
 
+from ..service.tiny_model import build_tiny_artifact
 from ..split_model import WORDS, build_split_artifact, encode_alone
 from .tiny import silent
 
@@ -221,8 +222,9 @@ def test_an_artifact_that_only_interacts_otherwise_uses_the_same_file(artifact: 
 def test_a_cross_encoder_and_a_variant_that_is_not_there_are_refused(
     artifact: Path, catalogue: Path, tmp_path: Path
 ) -> None:
+    build_tiny_artifact(tmp_path / "cross-encoder", tmp_path)
     with pytest.raises(ExportError, match="a cross-encoder model keeps no states of products"):
-        compute(catalogue, ROOT / "models" / "default", tmp_path / "states")
+        compute(catalogue, tmp_path / "cross-encoder", tmp_path / "states")
     with pytest.raises(ExportError, match="expected a variant cpu-int4 for CPU; it has cpu-fp32, cpu-int8"):
         compute(catalogue, artifact, tmp_path / "states", variant="cpu-int4")
     assert not (tmp_path / "states").exists()

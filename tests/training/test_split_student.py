@@ -26,8 +26,7 @@ PAIRS = [("lamp red", {"title": f"acme {kind} {colour}"}) for kind in KINDS for 
 FIT = {"learning_rate": 1e-2, "epochs": 6, "batch_pairs": 16, "precision": "fp32", "checkpoint_every_s": 1e-9}
 
 
-@pytest.fixture
-def shard(tmp_path):
+def write_lists(path):
     """Forty lists in which the product that the query names is the best by far."""
     lists = [
         CandidateList(
@@ -42,24 +41,35 @@ def shard(tmp_path):
         )
         for i in range(40)
     ]
-    write_shard(tmp_path / "lists.parquet", lists)
-    return tmp_path / "lists.parquet"
+    write_shard(path, lists)
+    return path
+
+
+@pytest.fixture
+def shard(tmp_path):
+    return write_lists(tmp_path / "lists.parquet")
+
+
+def fit_at(folder, encoder, shard, layers=(0, 1, 2), fit=FIT, **split):
+    """Trains a student of a shape in a folder, and returns it."""
+    split = {"interaction_layers": (0, 1), "state_width": 8, **split}
+    stages = (StudentStage(labels="teacher", fit=fit),)
+    settings = Student(init=str(encoder), layers=layers, template=TEMPLATE, split=Split(**split), stages=stages)
+    fit_student(settings, {"teacher": [shard]}, folder / "work", folder / "out", 0)
+    return folder
 
 
 @pytest.fixture
 def fitted(tiny_encoder, shard, tmp_path):
     """Trains a student of a shape, in a folder of its own, and returns that folder."""
+    return lambda name="student", **shape: fit_at(tmp_path / name, tiny_encoder, shard, **shape)
 
-    def fit(name="student", layers=(0, 1, 2), fit=FIT, **split):
-        split = {"interaction_layers": (0, 1), "state_width": 8, **split}
-        stages = (StudentStage(labels="teacher", fit=fit),)
-        settings = Student(
-            init=str(tiny_encoder), layers=layers, template=TEMPLATE, split=Split(**split), stages=stages
-        )
-        fit_student(settings, {"teacher": [shard]}, tmp_path / name / "work", tmp_path / name / "out", 0)
-        return tmp_path / name
 
-    return fit
+@pytest.fixture(scope="module")
+def trained(tiny_encoder, tmp_path_factory):
+    """The folder of a student that tests only read."""
+    folder = tmp_path_factory.mktemp("trained")
+    return fit_at(folder, tiny_encoder, write_lists(folder / "lists.parquet"))
 
 
 @pytest.mark.parametrize("train_encoders", [False, True])
@@ -103,16 +113,16 @@ def test_a_projection_keeps_most_of_what_states_have_in_common(fitted):
     assert difference[:, 1].abs().max() < 0.1
 
 
-def test_a_logit_does_not_depend_on_the_pairs_beside_it(fitted):
-    student = SplitStudent.read(fitted() / "out")
+def test_a_logit_does_not_depend_on_the_pairs_beside_it(trained):
+    student = SplitStudent.read(trained / "out")
     pairs = [*PAIRS, ("headset", {"title": "acme headset black acme red mouse tripod lamp"}), ("lamp", {})]
     together = student.logits(pairs)
     alone = np.concatenate([student.logits([pair]) for pair in pairs])
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_products_and_queries_without_a_token_have_logits(fitted):
-    logits = SplitStudent.read(fitted() / "out").logits([("lamp", {}), ("", {"title": "lamp"}), ("", {})])
+def test_products_and_queries_without_a_token_have_logits(trained):
+    logits = SplitStudent.read(trained / "out").logits([("lamp", {}), ("", {"title": "lamp"}), ("", {})])
     assert np.isfinite(logits).all()
 
 
@@ -132,8 +142,8 @@ def test_training_from_stored_states_is_training_from_texts(fitted, monkeypatch)
     np.testing.assert_allclose(stored, computed, atol=0.02)  # stored as float16
 
 
-def test_stopped_computing_of_states_goes_on_where_it_was(fitted, tmp_path, monkeypatch):
-    student = SplitStudent.read(fitted() / "out")
+def test_stopped_computing_of_states_goes_on_where_it_was(trained, tmp_path, monkeypatch):
+    student = SplitStudent.read(trained / "out")
     texts = [
         student.tokenizer.encode_products([{"title": " ".join(KINDS[i % 4] for i in range(n))}])[0] for n in range(1, 9)
     ]
@@ -153,8 +163,8 @@ def test_stopped_computing_of_states_goes_on_where_it_was(fitted, tmp_path, monk
             np.testing.assert_array_equal(found, wanted)
 
 
-def test_states_of_an_encoder_that_changed_are_computed_anew(fitted, tmp_path):
-    student = SplitStudent.read(fitted() / "out")
+def test_states_of_an_encoder_that_changed_are_computed_anew(trained, tmp_path):
+    student = SplitStudent.read(trained / "out")
     (lamp,) = student.tokenizer.encode_products([{"title": "lamp"}])
 
     def build():
@@ -182,8 +192,8 @@ def test_a_start_that_was_stopped_after_its_encoder_is_the_same(fitted, monkeypa
     assert (stopped / file).read_bytes() == (whole / file).read_bytes()
 
 
-def test_states_of_other_texts_are_not_taken_for_these(fitted, tmp_path):
-    student = SplitStudent.read(fitted() / "out")
+def test_states_of_other_texts_are_not_taken_for_these(trained, tmp_path):
+    student = SplitStudent.read(trained / "out")
     lamp, mouse = student.tokenizer.encode_products([{"title": "lamp"}, {"title": "mouse"}])
 
     def build(texts, key):
@@ -195,8 +205,8 @@ def test_states_of_other_texts_are_not_taken_for_these(fitted, tmp_path):
     assert not torch.equal(after.get(mouse)[1], before)
 
 
-def test_a_shortened_encoder_comes_near_the_whole_one(tiny_encoder, fitted, tmp_path):
-    tokenizer = SplitStudent.read(fitted() / "out").tokenizer
+def test_a_shortened_encoder_comes_near_the_whole_one(trained, tiny_encoder, tmp_path):
+    tokenizer = SplitStudent.read(trained / "out").tokenizer
     texts = tokenizer.encode_products([product for _, product in PAIRS])
     whole, short = TextEncoder.create(str(tiny_encoder)), TextEncoder.create(str(tiny_encoder), [1])
 
