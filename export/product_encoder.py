@@ -12,8 +12,7 @@ from artifact.product_states import ProductState, states_of_batch
 
 from .errors import ExportError
 from .runtime import open_session, read_by
-
-OUTPUTS = ("tokens", "scales", "pooled", "pooled_scales")
+from .split.names import PRODUCT_OUTPUTS
 
 
 class ProductEncoder:
@@ -35,11 +34,13 @@ class ProductEncoder:
         self._path: Path = artifact.folder / variant.product_encoder.file
         self._session = open_session(self._path.read_bytes())
         outputs = {each.name for each in self._session.get_outputs()}
-        if not outputs.issuperset(OUTPUTS):
-            raise ExportError(f"{self._path}: expected outputs {', '.join(OUTPUTS)}, found {', '.join(outputs)}")
+        if not outputs.issuperset(PRODUCT_OUTPUTS):
+            raise ExportError(
+                f"{self._path}: expected outputs {', '.join(PRODUCT_OUTPUTS)}, found {', '.join(outputs)}"
+            )
 
     def states(self, products: Sequence[NDArray[np.int64]]) -> list[ProductState]:
         """The states of a batch of products, given their token ids without special ones."""
         feeds = self._tokenizer.collate_alone(products).feeds()
-        tokens, scales, pooled, pooled_scales = self._session.run(list(OUTPUTS), read_by(self._session, feeds))
+        tokens, scales, pooled, pooled_scales = self._session.run(list(PRODUCT_OUTPUTS), read_by(self._session, feeds))
         return states_of_batch(tokens, scales, pooled, pooled_scales, feeds["attention_mask"].sum(axis=1))

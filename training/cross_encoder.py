@@ -98,18 +98,14 @@ class CrossEncoder(nn.Module):
 
     def drop_nothing(self) -> None:
         """Turns every dropout off."""
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        drop_nothing(self)
 
     def _drops(self) -> bool:
         return self.training and any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules())
 
     def encode(self, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
         """Token ids of queries and products, each distinct query encoded once."""
-        queries = {query: self.tokenizer.encode_query(query) for query in dict.fromkeys(q for q, _ in pairs)}
-        products = self.tokenizer.encode_products([product for _, product in pairs])
-        return [(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)]
+        return encode_pairs(self.tokenizer, pairs)
 
     def forward(self, pairs: Sequence[EncodedPair], chunk: int = 32) -> Tensor:
         """Logits, shape (pairs,), in the order given; run in chunks sorted by length so that little is padding."""
@@ -137,6 +133,20 @@ class CrossEncoder(nn.Module):
         with autocast(pick_device(), precision):
             logits: NDArray[np.float32] = self(self.encode(pairs), chunk=64).cpu().numpy()
         return logits
+
+
+def encode_pairs(tokenizer: PairTokenizer, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
+    """Token ids of queries and products, each distinct query encoded once."""
+    queries = {query: tokenizer.encode_query(query) for query in dict.fromkeys(q for q, _ in pairs)}
+    products = tokenizer.encode_products([product for _, product in pairs])
+    return [(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)]
+
+
+def drop_nothing(model: nn.Module) -> None:
+    """Turns every dropout of a model off."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def read_template(path: Path) -> InputTemplate:

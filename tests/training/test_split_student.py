@@ -16,33 +16,13 @@ from training.split.encoder import TextEncoder
 from training.split.shorten import shorten, state_distance
 from training.split.states import FrozenStates
 from training.student import fit_student, read_student
-from training.tables import Candidate, CandidateList, write_shard
 
+from .lists import KINDS, write_lists
 from .processes import launch_two
 
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=20),), max_query_tokens=8, max_tokens=32)
-KINDS = ("lamp", "mouse", "tripod", "headset")
 PAIRS = [("lamp red", {"title": f"acme {kind} {colour}"}) for kind in KINDS for colour in ("red", "black")]
 FIT = {"learning_rate": 1e-2, "epochs": 6, "batch_pairs": 16, "precision": "fp32", "checkpoint_every_s": 1e-9}
-
-
-def write_lists(path):
-    """Forty lists in which the product that the query names is the best by far."""
-    lists = [
-        CandidateList(
-            i,
-            f"{KINDS[i % 4]} red",
-            tuple(
-                Candidate({"title": f"acme {kind} {colour}"}, "here", 3.0 if good else -3.0, 1.0 if good else 0.0)
-                for kind in KINDS
-                for colour in ("red", "black")
-                for good in [kind == KINDS[i % 4] and colour == "red"]
-            ),
-        )
-        for i in range(40)
-    ]
-    write_shard(path, lists)
-    return path
 
 
 @pytest.fixture

@@ -20,32 +20,17 @@ from training.errors import TrainingError
 from training.student import fit_student
 from training.tables import Candidate, CandidateList, read_lists, write_shard
 
+from .lists import KINDS, write_lists
 from .processes import launch_two
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = InputTemplate(fields=(TemplateField(name="title", max_tokens=20),), max_query_tokens=8, max_tokens=32)
 FIT = {"learning_rate": 1e-2, "epochs": 6, "batch_pairs": 16, "precision": "fp32", "checkpoint_every_s": 1e-9}
-KINDS = ("lamp", "mouse", "tripod", "headset")
 
 
 @pytest.fixture
 def shard(tmp_path):
-    """Forty lists in which the product that the query names is the best by far; targets beside the logits."""
-    lists = [
-        CandidateList(
-            i,
-            f"{KINDS[i % 4]} red",
-            tuple(
-                Candidate({"title": f"acme {kind} {colour}"}, "here", 3.0 if good else -3.0, 1.0 if good else 0.0)
-                for kind in KINDS
-                for colour in ("red", "black")
-                for good in [kind == KINDS[i % 4] and colour == "red"]
-            ),
-        )
-        for i in range(40)
-    ]
-    write_shard(tmp_path / "lists.parquet", lists)
-    return tmp_path / "lists.parquet"
+    return write_lists(tmp_path / "lists.parquet")
 
 
 @pytest.fixture

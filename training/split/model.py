@@ -18,7 +18,7 @@ from artifact.tokenisation import TokenIds
 
 from .. import parallel
 from ..config import Precision, SplitShape
-from ..cross_encoder import TEMPLATE_FILE, EncodedPair, read_template
+from ..cross_encoder import TEMPLATE_FILE, EncodedPair, encode_pairs, read_template
 from ..device import autocast, pick_device
 from ..errors import TrainingError
 from ..pretrained import TOKENIZER_FILE
@@ -180,9 +180,7 @@ class SplitStudent(nn.Module):
 
     def encode(self, pairs: Sequence[tuple[str, Product]]) -> list[EncodedPair]:
         """Token ids of queries and products, each distinct query encoded once."""
-        queries = {query: self.tokenizer.encode_query(query) for query in dict.fromkeys(q for q, _ in pairs)}
-        products = self.tokenizer.encode_products([product for _, product in pairs])
-        return [(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)]
+        return encode_pairs(self.tokenizer, pairs)
 
     def _states(self, side: Side, texts: Sequence[TokenIds]) -> list[tuple[Tensor, Tensor]]:
         """States of all tokens and vector of each text."""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from artifact import PairTokenizer
 from artifact.tokenisation import TokenIds
 
 from ..config import Optimisation
+from ..cross_encoder import drop_nothing
 from ..errors import TrainingError
 from ..loop import fit, shuffled_batch
 from ..parallel import processes, share
@@ -55,7 +56,7 @@ def shorten(
         raise TrainingError(
             f"{len(texts)} texts in batches of {settings.batch_pairs} cannot be shared by {count} processes"
         )
-    _drop_nothing(short)
+    drop_nothing(short)
 
     def step_loss(step: int) -> Tensor:
         picked = [texts[i] for i in share(shuffled_batch(step, batch, len(texts), seed)).tolist()]
@@ -75,9 +76,3 @@ def state_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     by_text = torch.zeros(len(found), device=cosines.device).index_add(0, text, 2 - 2 * cosines) / lengths
     vectors = torch.stack([pooled(states) for states in found]), torch.stack([pooled(states) for states in wanted])
     return (by_text + 2 - 2 * (vectors[0] * vectors[1]).sum(-1)).mean()
-
-
-def _drop_nothing(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
