@@ -126,13 +126,13 @@ build/bench/peer/config.json: $(wildcard export/*.py artifact/*.py) | .venv/.has
 	$(BIN)/python -m export peer $(BENCH_WEIGHTS) build/bench/peer
 
 # Real queries with real candidates, where the data are at hand; else loadtest makes traffic up and says so.
-build/traffic.jsonl: $(wildcard loadtest/*.py) | .venv/.has-loadtest
+build/traffic.jsonl: $(wildcard loadtest/traffic/*.py) | .venv/.has-loadtest
 	@mkdir -p build
 	$(BIN)/python -m loadtest traffic --judgements $(DATA)/chorus_ratings.csv \
 		--catalogue $(DATA)/icecat_products.csv.gz --out $@
 
 # The same of several lists a query, with no pair twice.
-build/bench/traffic.jsonl: $(wildcard loadtest/*.py) | .venv/.has-loadtest
+build/bench/traffic.jsonl: $(wildcard loadtest/traffic/*.py) | .venv/.has-loadtest
 	@mkdir -p build/bench
 	$(BIN)/python -m loadtest traffic --judgements $(DATA)/chorus_ratings.csv \
 		--catalogue $(DATA)/icecat_products.csv.gz --requests 624 --distinct-pairs --out $@

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from .bench_command import add_bench_options, bench
-from .building import Columns, build_traffic
-from .cache_command import add_cache_options, cache
+from .benchmarks.bench_command import add_bench_options, bench
+from .benchmarks.cache_command import add_cache_options, cache
+from .benchmarks.overhead_command import add_overhead_options, overhead
 from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
-from .overhead_command import add_overhead_options, overhead
 from .promises.commands import PROMISES, add_promises
 from .slo import become_locust
+from .traffic.building import Columns, build_traffic
 
 
 def main(argv: Sequence[str] | None = None) -> int:

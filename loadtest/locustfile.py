@@ -25,11 +25,11 @@ from locust.runners import LocalRunner
 
 from loadtest.client import JSON_HEADERS, ConnectionPool, Endpoint, Reply, check_ready
 from loadtest.errors import Exit, LoadtestError
+from loadtest.generator.schedule import Arrival, poisson_schedule
 from loadtest.measure import Outcome, Sample
 from loadtest.options import RunOptions, add_run_options
 from loadtest.report import Run, as_json, as_text, summarise_run, write_json
-from loadtest.schedule import Arrival, poisson_schedule
-from loadtest.traffic import ScoreRequest, load_traffic
+from loadtest.traffic.requests import ScoreRequest, load_traffic
 
 PATH = "/score"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..client import Endpoint
 from ..errors import Exit, LoadtestError
-from ..wire import WireRequest
+from ..generator.wire import WireRequest
 from .starting import measure_starts
 from .stopping import measure_stops
 from .swapping import measure_swaps

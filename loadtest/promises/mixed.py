@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ..errors import Exit, LoadtestError
-from ..generator import play
+from ..generator.plan import OpenSample, Played
+from ..generator.process import play
+from ..generator.wire import WireRequest
 from ..measure import Distribution, Outcome, distribution
-from ..plan import OpenSample, Played
-from ..wire import WireRequest
 from .target import Target, add_target_options, target_of
 from .verdict import Findings, machine_line, spread, table
 from .watch import Neighbours

@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from ..errors import Exit, LoadtestError
-from ..generator import Generator
-from ..plan import Plan
+from ..generator.plan import Plan
+from ..generator.process import Generator
 from .overload_report import OverloadRun, judge_overload
 from .phases import Phase
 from .rated import Step, find_rated

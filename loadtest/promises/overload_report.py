@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ..generator.plan import Played
 from ..measure import Distribution, distribution
-from ..plan import Played
 from .phases import Phase, PhaseSummary, last_rejection_s, recovery_s, summarise_phase
 from .trend import Slope, slope_of
 from .verdict import Findings, machine_line, spread, table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..generator.plan import OpenSample
 from ..measure import Distribution, Outcome, distribution, percentile
-from ..plan import OpenSample
 from .watch import Probe, Reading
 
 

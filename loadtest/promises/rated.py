@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..client import Endpoint
-from ..generator import play
+from ..generator.plan import OpenSample, Plan, Played
+from ..generator.process import play
+from ..generator.wire import WireRequest
 from ..measure import Outcome
-from ..plan import OpenSample, Plan, Played
-from ..wire import WireRequest
 from .workload import arrivals_of, closed_plan, open_plan
 
 _HIGHEST = 1.1

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 
+from ..benchmarks.closed_loop import ask_all
+from ..benchmarks.lean import LeanConnection
+from ..benchmarks.observed import Kept, read_counters
+from ..benchmarks.protocols import ScoreProtocol
 from ..client import Endpoint, Reply
-from ..closed_loop import ask_all
 from ..errors import Exit, LoadtestError, ServerError
-from ..lean import LeanConnection
-from ..observed import Kept, read_counters
-from ..protocols import ScoreProtocol
 from .scan_traffic import PRODUCTS_AT_MOST, scan_bodies
 from .target import Target, add_target_options, target_of
 from .trend import slope_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..synthetic import synthetic_request
-from ..traffic import make_request
+from ..traffic.requests import make_request
+from ..traffic.synthetic import synthetic_request
 
 PRODUCTS_AT_MOST = 1000
 """In a request, as the service's default allows."""

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import Exit, LoadtestError
-from ..generator import Generator
+from ..generator.plan import Plan, Played
+from ..generator.process import Generator
 from ..measure import Outcome
-from ..plan import Plan, Played
 from .soak_traffic import SoakTraffic
 from .target import Target, add_target_options, target_of
 from .trend import Slope, slope_of

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..client import Endpoint
-from ..wire import WireRequest, wire_request
+from ..generator.wire import WireRequest, wire_request
 
 _POOL_CHARS = 1 << 16
 _BODY_CHARS = 300_000

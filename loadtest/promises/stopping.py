@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ..client import Endpoint
 from ..errors import ServerError
-from ..generator import Generator
+from ..generator.plan import OpenSample, Plan
+from ..generator.process import Generator
+from ..generator.wire import WireRequest
 from ..measure import Outcome
-from ..plan import OpenSample, Plan
 from ..servers import Server
-from ..wire import WireRequest
 from .starting import ready_after_s
 from .target import start_service
 from .verdict import Findings

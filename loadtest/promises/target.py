@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from ..benchmarks.contestants import GENEROUS, shelfscore
 from ..client import Endpoint, check_ready
-from ..contestants import GENEROUS, shelfscore
 from ..errors import LoadtestError, ServerError
 from ..servers import Server, free_port
 

@@ -6,11 +6,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from ..client import Endpoint
-from ..plan import Plan
-from ..schedule import poisson_schedule
-from ..synthetic import synthetic_requests
-from ..traffic import ScoreRequest, make_request, read_traffic
-from ..wire import WireRequest, wire_request
+from ..generator.plan import Plan
+from ..generator.schedule import poisson_schedule
+from ..generator.wire import WireRequest, wire_request
+from ..traffic.requests import ScoreRequest, make_request, read_traffic
+from ..traffic.synthetic import synthetic_requests
 
 _MAX_ARRIVALS = 1_000_000
 

@@ -11,18 +11,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.bench import Plan, run_bench
-from loadtest.bench_report import Conditions, as_json, as_markdown, judge, p99_ratio, rate_ratio
-from loadtest.bench_traffic import Chosen
+from loadtest.benchmarks.bench import Plan, run_bench
+from loadtest.benchmarks.bench_report import Conditions, as_json, as_markdown, judge, p99_ratio, rate_ratio
+from loadtest.benchmarks.bench_traffic import Chosen
+from loadtest.benchmarks.closed_loop import ask_all
+from loadtest.benchmarks.contestants import Contestant, infinity
+from loadtest.benchmarks.protocols import ProductText, RerankProtocol, ScoreProtocol
 from loadtest.client import Connection, Endpoint
-from loadtest.closed_loop import ask_all
-from loadtest.contestants import Contestant, infinity
-from loadtest.distinct import distinct_requests
 from loadtest.errors import Exit, ServerError, TrafficError
-from loadtest.novelty import introductions, unseen
 from loadtest.peers.infinity import name_only
-from loadtest.protocols import ProductText, RerankProtocol, ScoreProtocol
-from loadtest.traffic import load_traffic, make_request
+from loadtest.traffic.distinct import distinct_requests
+from loadtest.traffic.novelty import introductions, unseen
+from loadtest.traffic.requests import load_traffic, make_request
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 PLAN = Plan(

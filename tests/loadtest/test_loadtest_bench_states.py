@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import Plan, run_bench
-from loadtest.contestants import Contestant, with_settings
-from loadtest.distinct import distinct_requests, text_key
+from loadtest.benchmarks.bench import Plan, run_bench
+from loadtest.benchmarks.contestants import Contestant, with_settings
+from loadtest.benchmarks.observed import Found, Kept
+from loadtest.benchmarks.protocols import ScoreProtocol
 from loadtest.errors import LoadtestError
-from loadtest.observed import Found, Kept
-from loadtest.protocols import ScoreProtocol
-from loadtest.traffic import MAX_QUERY_CHARS, make_request
-from loadtest.zipf import products_of, zipf_lists
+from loadtest.traffic.distinct import distinct_requests, text_key
+from loadtest.traffic.requests import MAX_QUERY_CHARS, make_request
+from loadtest.traffic.zipf import products_of, zipf_lists
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 QUICK = (

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from loadtest.building import Columns, build_traffic
-from loadtest.distinct import distinct_requests
 from loadtest.errors import TrafficError
-from loadtest.traffic import read_traffic
+from loadtest.traffic.building import Columns, build_traffic
+from loadtest.traffic.distinct import distinct_requests
+from loadtest.traffic.requests import read_traffic
 
 PRODUCTS = [
     *[(f"c{i}", f"usb charger model {i}", "Anker", "black", "charger", f"Charges {i}") for i in range(12)],

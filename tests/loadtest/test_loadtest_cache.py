@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cache import Entry, Turn, measure_caches
-from loadtest.cache_command import judge
-from loadtest.contestants import by_command
-from loadtest.distinct import text_key
+from loadtest.benchmarks.cache import Entry, Turn, measure_caches
+from loadtest.benchmarks.cache_command import judge
+from loadtest.benchmarks.contestants import by_command
+from loadtest.benchmarks.hosting import hosted
 from loadtest.errors import Exit, ServerError, TrafficError
-from loadtest.hosting import hosted
-from loadtest.traffic import load_traffic, make_request
-from loadtest.zipf import zipf_requests
+from loadtest.traffic.distinct import text_key
+from loadtest.traffic.requests import load_traffic, make_request
+from loadtest.traffic.zipf import zipf_requests
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 QUICK = (

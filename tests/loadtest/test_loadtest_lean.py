@@ -8,9 +8,9 @@ from http.client import HTTPException
 
 import pytest
 
+from loadtest.benchmarks.lean import LeanConnection
 from loadtest.client import JSON_HEADERS, Connection, Endpoint
-from loadtest.lean import LeanConnection
-from loadtest.traffic import make_request
+from loadtest.traffic.requests import make_request
 
 REQUEST = make_request("usb charger", [{"title": f"usb charger {i} é"} for i in range(900)])
 

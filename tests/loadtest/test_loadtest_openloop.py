@@ -6,10 +6,10 @@ import pytest
 
 from loadtest.client import Endpoint
 from loadtest.errors import LoadtestError
-from loadtest.generator import Generator, play
+from loadtest.generator.plan import Plan
+from loadtest.generator.process import Generator, play
+from loadtest.generator.wire import WireAnswer, judge_answer, wire_request
 from loadtest.measure import Outcome
-from loadtest.plan import Plan
-from loadtest.wire import WireAnswer, judge_answer, wire_request
 
 from .raw_server import RawServer, reply, scored
 

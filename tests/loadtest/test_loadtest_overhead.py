@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.benchmarks.contestants import by_command
+from loadtest.benchmarks.hosting import hosted
+from loadtest.benchmarks.observed import hits_and_lookups, read_counters, stages_ms
+from loadtest.benchmarks.overhead import Entry, Timed, Turn, lanes_filled, make_blocks, measure_overhead
+from loadtest.benchmarks.overhead_command import Targets, judge
 from loadtest.client import Connection, Endpoint
-from loadtest.contestants import by_command
-from loadtest.distinct import pair_key, text_key
 from loadtest.errors import Exit, ServerError, TrafficError
-from loadtest.hosting import hosted
-from loadtest.observed import hits_and_lookups, read_counters, stages_ms
-from loadtest.overhead import Entry, Timed, Turn, lanes_filled, make_blocks, measure_overhead
-from loadtest.overhead_command import Targets, judge
-from loadtest.traffic import load_traffic, make_request
+from loadtest.traffic.distinct import pair_key, text_key
+from loadtest.traffic.requests import load_traffic, make_request
 
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
 QUICK = ("--rounds=2", "--requests=3", "--first-port=18200")

@@ -8,11 +8,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from loadtest.bench import Plan, run_bench
-from loadtest.contestants import PLAIN_NAME, plain
+from loadtest.benchmarks.bench import Plan, run_bench
+from loadtest.benchmarks.contestants import PLAIN_NAME, plain
+from loadtest.benchmarks.protocols import ProductText
 from loadtest.errors import LoadtestError
-from loadtest.protocols import ProductText
-from loadtest.traffic import make_request
+from loadtest.traffic.requests import make_request
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "usb", "charger", "shoe", "red"]
 

@@ -8,8 +8,9 @@ import pytest
 
 from loadtest.client import Endpoint
 from loadtest.errors import Exit
+from loadtest.generator.plan import OpenSample, Played
+from loadtest.generator.wire import wire_request
 from loadtest.measure import Outcome
-from loadtest.plan import OpenSample, Played
 from loadtest.promises.mixed import Round, judge_mixed
 from loadtest.promises.overload import phases_of
 from loadtest.promises.overload_report import OverloadRun, judge_overload
@@ -20,7 +21,6 @@ from loadtest.promises.stopping import Stop, judge_stops
 from loadtest.promises.swapping import Swap, SwapRun, failures_in, judge_swaps
 from loadtest.promises.verdict import Findings
 from loadtest.promises.watch import Histogram, Probe, Reading, histogram
-from loadtest.wire import wire_request
 
 DEADLINE_MS = 200
 OVERLOAD = argparse.Namespace(

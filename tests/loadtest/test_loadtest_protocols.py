@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from loadtest.agreement import mean_spearman, same_top, spearman
+from loadtest.benchmarks.agreement import mean_spearman, same_top, spearman
+from loadtest.benchmarks.protocols import ProductText, RerankProtocol, ScoreProtocol, read_model, text_of_template
 from loadtest.client import Connection, ConnectionPool, Endpoint
 from loadtest.errors import LoadtestError
-from loadtest.protocols import ProductText, RerankProtocol, ScoreProtocol, read_model, text_of_template
-from loadtest.traffic import make_request
+from loadtest.traffic.requests import make_request
 
 PRODUCT = {"title": "Anker charger", "brand": "anker", "color": "black", "product_type": "charger"}
 

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
+from loadtest.benchmarks.observed import Kept
 from loadtest.errors import Exit
-from loadtest.observed import Kept
 from loadtest.promises.scan import Scanned, Step, judge_scan
 from loadtest.promises.scan_traffic import scan_bodies
 from loadtest.promises.watch import Reading

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.schedule import poisson_schedule
+from loadtest.generator.schedule import poisson_schedule
 
 
 def schedule(**changes):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.client import JSON_HEADERS, Connection, Endpoint
+from loadtest.generator.schedule import poisson_schedule
 from loadtest.options import RunOptions, add_run_options
-from loadtest.schedule import poisson_schedule
-from loadtest.traffic import load_traffic
+from loadtest.traffic.requests import load_traffic
 
 ROOT = Path(__file__).parents[2]
 

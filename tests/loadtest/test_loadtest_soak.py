@@ -14,8 +14,8 @@ import pytest
 
 from loadtest.client import JSON_HEADERS, Connection, Endpoint
 from loadtest.errors import Exit
+from loadtest.generator.plan import OpenSample, Played
 from loadtest.measure import Outcome
-from loadtest.plan import OpenSample, Played
 from loadtest.promises.soak import judge_soak
 from loadtest.promises.soak_traffic import SoakTraffic
 from loadtest.promises.trend import slope_of

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from loadtest.errors import TrafficError
-from loadtest.traffic import load_traffic, make_request, read_traffic
+from loadtest.traffic.requests import load_traffic, make_request, read_traffic
 
 GOOD = {"query": "usb c charger", "products": [{"title": "65W charger", "brand": None}]}
 

@@ -6,7 +6,7 @@ import json
 from loadtest.client import Endpoint
 from loadtest.promises.overload import phases_of
 from loadtest.promises.workload import arrivals_of, open_plan, requests_of, resized
-from loadtest.traffic import make_request
+from loadtest.traffic.requests import make_request
 
 ENDPOINT = Endpoint.parse("http://127.0.0.1:8080")
 

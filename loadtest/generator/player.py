@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .measure import Outcome
+from ..measure import Outcome
 from .plan import OpenSample, Plan, Played
 from .wire import Channel, WireAnswer, WireRequest, judge_answer
 

@@ -8,9 +8,9 @@ from typing import cast
 
 import httptools
 
-from .client import JSON_HEADERS, Endpoint
-from .errors import LoadtestError
-from .measure import Outcome
+from ..client import JSON_HEADERS, Endpoint
+from ..errors import LoadtestError
+from ..measure import Outcome
 
 
 @dataclass(frozen=True, slots=True)

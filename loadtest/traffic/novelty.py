@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .distinct import text_key
-from .traffic import ScoreRequest, make_request
+from .requests import ScoreRequest, make_request
 
 INTRODUCTION = "products that are met before any of their queries"
 """The query under which products are introduced: no pair of a measurement has it."""

@@ -5,12 +5,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .errors import ServerError
+from ..errors import ServerError
+from ..measure import percentile
+from ..traffic.requests import ScoreRequest
 from .hosting import Hosted
-from .measure import percentile
 from .observed import Counters, hits_and_lookups
 from .protocols import ScoreProtocol
-from .traffic import ScoreRequest
 
 CACHES = ("score", "token")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 
-from .client import Connection
-from .errors import ServerError
+from ..client import Connection
+from ..errors import ServerError
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*(?:\{[^}]*\})?) (\S+)")
 

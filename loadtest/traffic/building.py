@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import TrafficError
 from .distinct import text_key
-from .errors import TrafficError
-from .traffic import MAX_FIELD_CHARS, MAX_LINES, MAX_QUERY_CHARS, Product, make_request, open_text
+from .requests import MAX_FIELD_CHARS, MAX_LINES, MAX_QUERY_CHARS, Product, make_request, open_text
 
 _WORD = re.compile(r"\w+")
 _OVERSAMPLING = 3

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Protocol
 
-from .client import Connection
-from .traffic import Product, ScoreRequest
+from ..client import Connection
+from ..traffic.requests import Product, ScoreRequest
 
 
 class Speaks(Protocol):

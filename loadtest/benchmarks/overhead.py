@@ -7,13 +7,13 @@ pair comes twice, but the texts do, so that the service need not tokenise them a
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .distinct import distinct_requests, text_key
-from .errors import ServerError, TrafficError
+from ..errors import ServerError, TrafficError
+from ..measure import percentile
+from ..traffic.distinct import distinct_requests, text_key
+from ..traffic.requests import Product, ScoreRequest, make_request
 from .hosting import Hosted
-from .measure import percentile
 from .observed import Counters, hits_and_lookups, stages_ms
 from .protocols import ScoreProtocol
-from .traffic import Product, ScoreRequest, make_request
 
 TEXTS = ("unseen", "seen")
 """Whether the service met a turn's product texts before."""

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..errors import Exit, LoadtestError
+from ..machine import machine
+from ..report import write_json
+from ..traffic.requests import load_traffic
+from ..traffic.zipf import zipf_requests
 from .cache import CACHES, Entry, Turn, measure_caches
 from .contestants import Contestant, by_command, named, shelfscore
-from .errors import Exit, LoadtestError
 from .hosting import add_server_options, hosted, ports_of
-from .machine import machine
 from .protocols import ScoreProtocol
-from .report import write_json
 from .spread import spread
-from .traffic import load_traffic
-from .zipf import zipf_requests
 
 _QUARTERS = 4
 _MIB = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from .errors import TrafficError
+from ..errors import TrafficError
 from .synthetic import synthetic_requests
 
 MAX_LINES = 20_000

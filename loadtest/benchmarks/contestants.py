@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
-from .errors import LoadtestError
+from ..errors import LoadtestError
 from .protocols import ProductText, RerankProtocol, ScoreProtocol, Speaks
 
 PEER_NAME = "infinity-emb int8"
 PEER_BATCH_SIZE = 8
 """The fastest for it on two cores, of 4, 8, 16, 32 (its default) and 64."""
 PLAIN_NAME = "plain FastAPI int8"
-_ROOT = Path(__file__).parent.parent
-_PEERS = Path(__file__).with_name("peers")
+_ROOT = Path(__file__).parents[2]
+_PEERS = Path(__file__).parents[1] / "peers"
 _RECIPE = _PEERS / "infinity.py"
 _PLAIN = _PEERS / "plain.py"
 _PEER_FILES = ("config.json", "tokenizer.json", "model_quantized.onnx")

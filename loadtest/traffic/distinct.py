@@ -6,8 +6,8 @@ others can know a pair whose query or title it has not met, whatever other field
 
 from collections.abc import Iterable
 
-from .errors import TrafficError
-from .traffic import Product, ScoreRequest
+from ..errors import TrafficError
+from .requests import Product, ScoreRequest
 
 PairKey = tuple[str, str]
 

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import Exit, LoadtestError
+from ..machine import machine
+from ..measure import percentile
+from ..report import write_json
+from ..traffic.requests import load_traffic
 from .contestants import ours
-from .errors import Exit, LoadtestError
 from .hosting import add_server_options, hosted, ports_of
-from .machine import machine
-from .measure import percentile
 from .overhead import TEXTS, Entry, Timed, Turn, make_blocks, measure_overhead
 from .protocols import ScoreProtocol
-from .report import write_json
 from .spread import spread
-from .traffic import load_traffic
 
 LARGE, SMALL = 64, 1
 _SYNTHETIC_SPARE = 4

@@ -4,9 +4,9 @@ import itertools
 import random
 from collections.abc import Sequence
 
+from ..errors import TrafficError
 from .distinct import text_key
-from .errors import TrafficError
-from .traffic import MAX_QUERY_CHARS, Product, ScoreRequest, make_request
+from .requests import MAX_QUERY_CHARS, Product, ScoreRequest, make_request
 
 MAX_EXPONENT = 2.0
 """Beyond it hardly anything but the first ranks is drawn, and a list of different products takes long to fill."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .distinct import distinct_requests
-from .errors import LoadtestError
-from .novelty import introductions, unseen
-from .traffic import ScoreRequest, Traffic, load_traffic
-from .zipf import MAX_EXPONENT, products_of, zipf_lists, zipf_requests
+from ..errors import LoadtestError
+from ..traffic.distinct import distinct_requests
+from ..traffic.novelty import introductions, unseen
+from ..traffic.requests import ScoreRequest, Traffic, load_traffic
+from ..traffic.zipf import MAX_EXPONENT, products_of, zipf_lists, zipf_requests
 
 _SYNTHETIC_SPARE = 2
 """Synthetic requests made for each that is needed: some hold a title twice."""

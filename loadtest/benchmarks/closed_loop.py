@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .client import JSON_HEADERS, Connection, Reply
-from .errors import ServerError
+from ..client import JSON_HEADERS, Connection, Reply
+from ..errors import ServerError
 
 
 @dataclass(frozen=True, slots=True)

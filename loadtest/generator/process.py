@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import uvloop
 
-from .errors import LoadtestError
-from .openloop import Player
+from ..errors import LoadtestError
 from .plan import Plan, Played
+from .player import Player
 
 _PRIORITY = -5
 _END_S = 5.0

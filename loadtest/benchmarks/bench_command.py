@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ..errors import Exit, LoadtestError
+from ..report import write_json
+from ..traffic.requests import PRODUCT_FIELDS
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
 from .bench_traffic import add_traffic_options, check_traffic_options, choose_requests, warm_up_of
 from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain, with_settings
-from .errors import Exit, LoadtestError
 from .hosting import add_server_options, ports_of
 from .protocols import ProductText
-from .report import write_json
-from .traffic import PRODUCT_FIELDS
 
 _MAX_IN_FLIGHT = 64
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from .client import Connection, Endpoint
+from ..client import Connection, Endpoint
+from ..errors import ServerError
+from ..servers import Server, free_port
 from .closed_loop import Asked, ask_all
 from .contestants import Contestant
-from .errors import ServerError
 from .lean import LeanConnection
 from .observed import Counters, read_counters
-from .servers import Server, free_port
 
 
 @dataclass(frozen=True, slots=True)

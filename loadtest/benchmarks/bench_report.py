@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..errors import Exit
+from ..machine import machine
+from ..traffic.distinct import pair_key, text_key
 from .agreement import mean_spearman, same_top
 from .bench import Entry, Plan, Result, Turn
 from .bench_traffic import Chosen
-from .distinct import pair_key, text_key
-from .errors import Exit
-from .machine import machine
 from .observed import Found
 from .protocols import ProductText
 from .spread import spread

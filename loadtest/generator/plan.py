@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .measure import Sample
+from ..measure import Sample
 from .wire import WireRequest
 
 

@@ -13,16 +13,16 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from .client import Connection, Endpoint, Reply
+from ..client import Connection, Endpoint, Reply
+from ..errors import ServerError
+from ..measure import percentile
+from ..servers import Server, Usage, free_port
+from ..traffic.requests import ScoreRequest
 from .closed_loop import ask_all
 from .contestants import Contestant
-from .errors import ServerError
 from .lean import LeanConnection
-from .measure import percentile
 from .observed import Counters, Found, Kept, read_counters
 from .protocols import ProductText, Speaks, read_model, text_of_template
-from .servers import Server, Usage, free_port
-from .traffic import ScoreRequest
 
 
 @dataclass(frozen=True, slots=True)

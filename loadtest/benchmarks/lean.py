@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from http.client import HTTPException, RemoteDisconnected
 
-from .client import Connection, Endpoint, Reply
+from ..client import Connection, Endpoint, Reply
 
 _RECEIVE_BYTES = 1 << 16
 _MAX_HEAD_BYTES = 1 << 16

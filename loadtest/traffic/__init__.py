@@ -1,0 +1,1 @@
+"""What is sent: request bodies read from files, or made up."""
