@@ -55,7 +55,7 @@ $(BIN)/python:
 .venv/.has-%: $(INPUTS) | $(BIN)/python
 	@echo "installing shelfscore[$*] into .venv ..."
 	$(INSTALL) --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),$(addprefix .venv/.has-,cpu training export loadtest))
+	@touch $@ $(if $(filter dev,$*),$(addprefix .venv/.has-,cpu training export fuzz loadtest))
 
 serve: .venv/.has-$(SERVING)
 	@SHELFSCORE_MODEL_DIR=$(ARTIFACT) SHELFSCORE_DEVICE=$(DEVICE) exec $(BIN)/python -m service
