@@ -8,6 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from artifact import PairTokenizer, Variant
+from artifact.gather import Gather
 from artifact.product_states import ProductState, states_of_batch
 from artifact.tokenisation import TokenIds
 
@@ -90,19 +91,8 @@ def graph_files(folder: Path, variant: Variant) -> dict[Part, Path]:
 
 def gathered(states: Sequence[ProductState]) -> Feeds:
     """Product states as the interaction reads them, padded to the longest with zeros."""
-    lengths = np.array([len(state.tokens) for state in states], np.int64)
-    first, longest = states[0], int(lengths.max())
-    tokens = np.zeros((len(states), longest, first.tokens.shape[1]), first.tokens.dtype)
-    scales = np.zeros((len(states), longest), np.float32)
-    for row, state in enumerate(states):
-        tokens[row, : len(state.tokens)], scales[row, : len(state.tokens)] = state.tokens, state.scales
-    return {
-        names.TOKENS: tokens,
-        names.SCALES: scales,
-        names.LENGTHS: lengths,
-        names.POOLED: np.stack([state.pooled for state in states]),
-        names.POOLED_SCALES: np.array([state.pooled_scale for state in states], np.float32),
-    }
+    first, longest = states[0].tokens, max(len(state.tokens) for state in states)
+    return Gather(longest, first.shape[1], first.dtype.type)(states)
 
 
 class Texts(Encoded):
