@@ -66,7 +66,7 @@ lint: .venv/.has-dev
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='artifact/*' --fail-under=90 > /dev/null
 	$(BIN)/coverage report --include='service/*' --fail-under=90 > /dev/null

@@ -1,5 +1,6 @@
 """Starts servers as subprocesses, waits until they are ready, reads what they use, and stops them by their pids."""
 
+import random
 import socket
 import subprocess
 import time
@@ -145,12 +146,12 @@ class Server:
 
 
 def free_port(first: int | None = None, last: int | None = None) -> int:
-    """A port of 127.0.0.1 that nobody listens on, within a range if one is given.
+    """A port of 127.0.0.1 that nobody listens on, within a range if one is given: any of it, as others look too.
 
     Raises:
         ServerError: the range has none.
     """
-    candidates = [0] if first is None or last is None else range(first, last + 1)
+    candidates = [0] if first is None or last is None else random.sample(range(first, last + 1), last + 1 - first)
     for port in candidates:
         with socket.socket() as probe:
             try:
