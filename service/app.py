@@ -19,7 +19,8 @@ from .keys import Keys
 from .metrics import Metrics
 from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
 from .model import load_model
-from .openapi import install_openapi, problems
+from .openapi import answers, install_openapi, problems
+from .reports import Live, Models, Ready
 from .runtime import Loader, Runtime
 from .scoring_route import ScoreEndpoint
 from .settings import Settings
@@ -83,7 +84,7 @@ def create_app(
     _add_small_routes(app, runtime)
     keys = Keys([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file, clock)
     app.state.keys = keys
-    install_openapi(app, endpoint.request_model, needs_key=keys.needed)
+    install_openapi(app, endpoint.request_model, needs_key=keys.needed, open_paths=OPEN_PATHS)
     app.add_exception_handler(HTTPException, _raise_ours)
 
     routes = ["/score", "/models", *OPEN_PATHS]
@@ -102,28 +103,33 @@ def create_app(
 def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
     rendering = asyncio.Lock()
 
-    @app.get("/health/live", summary="Whether the process can make progress", responses=problems(503))
+    @app.get("/health/live", summary="Whether the process can make progress", responses=answers(Live) | problems())
     async def live() -> dict[str, Any]:
         alive = runtime.lanes.alive()
         if alive < runtime.lanes.count:
             raise NotReadyError(f"{runtime.lanes.count - alive} of {runtime.lanes.count} inference lanes do not answer")
         return {"status": "live", "lanes": alive}
 
-    @app.get("/health/ready", summary="Whether requests will be served", responses=problems(503))
+    @app.get("/health/ready", summary="Whether requests will be served", responses=answers(Ready) | problems())
     async def ready() -> dict[str, Any]:
         reason = runtime.unavailable()
         if reason is not None:
             raise reason
         return {"status": "ready"}
 
-    @app.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses=answers(None, "text/plain") | problems(),
+    )
     async def metrics() -> Response:
         # It takes milliseconds. One at a time: whoever asks faster would keep lanes and event loop waiting.
         async with rendering:
             text = await asyncio.to_thread(runtime.metrics.render)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/models", summary="The loaded models", responses=problems(401))
+    @app.get("/models", summary="The loaded models", responses=answers(Models) | problems(401))
     async def models() -> Response:
         return JSONResponse({"models": runtime.models()})
 

@@ -7,6 +7,9 @@ from .errors import InvalidRequestError, Violation
 
 TIMEOUT_HEADERS = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
 
+MAX_HEADER_TIMEOUT_MS = 10**15 - 1
+"""More digits than this are a mistake, and would take long to read."""
+
 WHOLE_MILLISECONDS = re.compile(rb"0*[1-9][0-9]{0,14}")
 
 

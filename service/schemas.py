@@ -35,10 +35,17 @@ EXAMPLE_RESPONSE: JsonDict = {
 }
 
 Text = Annotated[str, StringConstraints(max_length=MAX_FIELD_CHARS)]
+NOT_BLANK = r"[^\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+"""A character that trimming leaves: none of Unicode's white space, which \\s is not to every reader of the document."""
+
 Query = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=512),
-    Field(description="What the shopper typed; counted after trimming.", examples=["usb c laptop charger"]),
+    Field(
+        description="What the shopper typed; counted after trimming.",
+        examples=["usb c laptop charger"],
+        json_schema_extra={"pattern": NOT_BLANK},
+    ),
 ]
 
 
@@ -94,10 +101,10 @@ class ModelName(BaseModel):
 class ScoreResponse(BaseModel):
     """Scores in request order, one per product."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_RESPONSE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_RESPONSE], "additionalProperties": False})
 
     model: ModelName
-    scores: list[float | None] = Field(
+    scores: list[Annotated[float, Field(ge=0, le=1)] | None] = Field(
         description="Calibrated probability of relevance in [0, 1]. Null: not scored before the deadline (`partial`), "
         "or the model gave no finite number for this product."
     )
