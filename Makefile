@@ -11,6 +11,7 @@
 #   make bench      side by side with infinity-emb and a plain handler on the same weights; `make peer` installs the first
 #   make bench-split  the default model, its products met before and never, beside infinity-emb and a cross-encoder
 #   make gpu-check  on a machine with a GPU: verifies and times the variant cuda-fp16 of CHECKED
+#   make fuzz       for FUZZ_SECONDS what nobody thought of: bytes, texts, requests; docs/fuzzing.md
 #   make loadtest   the latency objective against the running service
 #   make lock       pin the newest versions of all dependencies in constraints.txt
 
@@ -30,13 +31,15 @@ BENCH_WEIGHTS ?= all-MiniLM-L6-v2
 CHECKED ?= all-MiniLM-L6-v2
 BENCH_TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/bench/traffic.jsonl)
 TRAFFIC ?= $(if $(wildcard $(DATA)/chorus_ratings.csv),build/traffic.jsonl)
+FUZZ_SECONDS ?= 600
+FUZZ ?=
 TORCH ?= 2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train label reproduce export verify evaluate bench bench-split peer gpu-check loadtest lock clean
+.PHONY: help serve test lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -142,6 +145,10 @@ peer: .venv-peer/.done
 	$(PYTHON) -m venv .venv-peer
 	.venv-peer/bin/pip install --quiet --requirement $<
 	@touch $@
+
+# FUZZ narrows it to parts, or repeats a run: make fuzz FUZZ='bodies texts --seed 7'. Some parts are tests, hence dev.
+fuzz: .venv/.has-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 # An environment of its own: ONNX Runtime's builds for CPU and for CUDA do not go together.
 gpu-check: .venv-gpu/.done

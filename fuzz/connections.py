@@ -165,8 +165,15 @@ class Host:
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         self._loop = asyncio.new_event_loop()
         self._talk = Talk()
-        options = {"ws": "none", "lifespan": "off", "log_config": None, "access_log": False, "proxy_headers": False}
-        self._config = uvicorn.Config(self._application, interface="asgi3", **options)
+        self._config = uvicorn.Config(
+            self._application,
+            interface="asgi3",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+        )
         self._config.load()
         settings = Settings()
         # Time stands still, so that nothing ends for being slow.

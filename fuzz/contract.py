@@ -25,17 +25,17 @@ MOST_EXAMPLES = 1000
 def run_contract(
     *,
     seed: int,
-    seconds: int,
+    seconds: int | None,
     found: Path,
     url: str | None = None,
     key: str | None = None,
     examples: int = MOST_EXAMPLES,
 ) -> int:
-    """Tests a service, or models/default behind a key, for so many seconds. Returns 0 where all was well.
+    """Tests a service, or models/default behind a key, for so many seconds. Returns 0 where all was well, else 1.
 
     Args:
         seed: of what is generated.
-        seconds: about how long.
+        seconds: about how long; None for as long as the examples take, the same ones each time.
         found: the folder for the report.
         url: of a running service; without it, one is started.
         key: of that service, where it needs one.
@@ -51,12 +51,14 @@ def run_contract(
     return status
 
 
-def _run(url: str, key: str | None, *, seed: int, seconds: int, found: Path, examples: int) -> int:
+def _run(url: str, key: str | None, *, seed: int, seconds: int | None, found: Path, examples: int) -> int:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
     command += ["--checks=all", "--mode=all", "--phases=examples,coverage,fuzzing", "--continue-on-failure"]
-    command += [f"--max-examples={examples}", f"--max-time={seconds}", f"--seed={seed}", "--request-timeout=60"]
-    command += ["--suppress-health-check=all", "--no-color", "--report=junit", f"--report-dir={found}"]
-    command += ["--generation-database=none"]
+    command += [f"--max-examples={examples}", f"--seed={seed}", "--request-timeout=60"]
+    command += (
+        ["--generation-deterministic"] if seconds is None else ["--generation-database=none", f"--max-time={seconds}"]
+    )
+    command += ["--suppress-health-check=all", "--no-color", f"--report-junit-path={found / 'contract.xml'}"]
     if key is not None:
         command += ["--header", f"Authorization: Bearer {key}"]
     status = subprocess.run(command, cwd=found, check=False).returncode

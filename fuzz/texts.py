@@ -55,7 +55,7 @@ class Reference:
         return ids
 
     def _named(self, tokens: tuple[str, ...]) -> list[int]:
-        return [self._tokenizer.token_to_id(token) for token in tokens]
+        return [int(id_) for token in tokens if (id_ := self._tokenizer.token_to_id(token)) is not None]
 
 
 @cache
