@@ -16,11 +16,14 @@ HOUR_S = 3600.0
 
 
 class TellingEngine(CostlyEngine):
-    """Scores a product by the number in its title, and counts how often; fails for the title `broken`."""
+    """Scores a product by the number in its title, which is of any length, and counts how often; fails for `broken`."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.times_scored = Counter()
+
+    def pair_tokens(self, _, product):
+        return 8 if product == "broken" else 4 + int(product) * 5 % 9
 
     def score_pairs(self, pairs):
         self._spend(self.run_s + PAIR_S * len(pairs))
