@@ -49,6 +49,7 @@ def _run(path: Path, seed: int, timeout_s: float) -> int:
             check=False,
         )
     except subprocess.TimeoutExpired:
+        print("stopped: the time is up")
         return 0
     if done.returncode in (0, NOTHING_COLLECTED):
         return 0
