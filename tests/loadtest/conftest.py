@@ -12,7 +12,6 @@ from loadtest.servers import Server, free_port
 
 ROOT = Path(__file__).parents[2]
 FAKE_SERVICE = Path(__file__).with_name("fake_service.py")
-PORTS = (18200, 18299)
 # A shell that started the tests in the background lets them ignore Ctrl-C: the command must not inherit that.
 COMMAND = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -25,7 +24,8 @@ def start_service(tmp_path):
     servers = []
 
     def start(*flags, wait=True, environment=None):
-        port = free_port(*PORTS)
+        # Any: tests that run beside these would meet on a range's first free one.
+        port = free_port()
         argv = [sys.executable, str(FAKE_SERVICE), str(port), *map(str, flags)]
         server = Server.start(argv, port, environment or {}, tmp_path / f"{port}.log")
         servers.append(server)
