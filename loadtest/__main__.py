@@ -14,7 +14,8 @@ from .errors import Exit, LoadtestError
 from .options import RunOptions, add_run_options
 from .promises.commands import PROMISES, add_promises
 from .slo import become_locust
-from .traffic.building import Columns, build_traffic
+from .traffic.building import build_traffic
+from .traffic.catalogue import Columns
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from ..generator.plan import Plan
 from ..generator.schedule import poisson_schedule
 from ..generator.wire import WireRequest, wire_request
 from ..traffic.requests import ScoreRequest, make_request, read_traffic
+from ..traffic.sizes import parse_sizes
+from ..traffic.source import Source, add_drawing_options
 from ..traffic.synthetic import synthetic_requests
 
 _MAX_ARRIVALS = 1_000_000
@@ -20,8 +22,11 @@ def add_traffic_options(parser: argparse.ArgumentParser, max_lag_ms: float | Non
     parser.add_argument(
         "--traffic", type=Path, metavar="FILE", help="JSONL, one request body a line; synthetic without"
     )
-    parser.add_argument("--distinct", type=int, default=200, help="synthetic requests of a kind (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of arrivals and synthetic traffic (default %(default)s)")
+    parser.add_argument(
+        "--distinct", type=int, default=200, help="synthetic or drawn requests of a kind (default %(default)s)"
+    )
+    add_drawing_options(parser)
+    parser.add_argument("--seed", type=int, default=1, help="of arrivals and what is made up (default %(default)s)")
     if max_lag_ms is not None:
         parser.add_argument(
             "--max-lag-ms",
@@ -34,13 +39,18 @@ def add_traffic_options(parser: argparse.ArgumentParser, max_lag_ms: float | Non
 def requests_of(
     parsed: argparse.Namespace, endpoint: Endpoint, products: int, headers: Mapping[str, str]
 ) -> list[WireRequest]:
-    """`--distinct` requests of so many products each. A file's products are played again where it has too few.
+    """`--distinct` requests of so many products each: drawn, a file's, or synthetic.
+
+    A file's products are played again where it has too few.
 
     Raises:
         LoadtestError: an unusable traffic file.
     """
-    if parsed.traffic is not None:
-        made: Sequence[ScoreRequest] = resized(read_traffic(parsed.traffic), products, parsed.distinct)
+    source = Source.of(parsed, parse_sizes(str(products)))
+    if source.drawn:
+        made: Sequence[ScoreRequest] = source.draw([None] * parsed.distinct)[0].all()
+    elif parsed.traffic is not None:
+        made = resized(read_traffic(parsed.traffic), products, parsed.distinct)
     else:
         made = [make_request(*each) for each in synthetic_requests(parsed.distinct, products, parsed.seed)]
     return [wire_request(endpoint, each.body, products, headers) for each in made]

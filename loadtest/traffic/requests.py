@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,6 +27,8 @@ class ScoreRequest:
     query: str
     products: Sequence[Product]
     body: bytes
+    timeout_ms: float | None = None
+    """Its own deadline; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,23 @@ class Traffic:
 
 def make_request(query: str, products: Sequence[Product]) -> ScoreRequest:
     """Serialised without blanks; absent fields are left out."""
-    slim = [{key: value for key, value in product.items() if value} for product in products]
-    body = json.dumps({"query": query, "products": slim}, ensure_ascii=False, separators=(",", ":"))
-    return ScoreRequest(query, slim, body.encode())
+    slim = [slim_product(product) for product in products]
+    return ScoreRequest(query, slim, request_body(query, [compact_json(product) for product in slim]))
+
+
+def slim_product(product: Product) -> dict[str, str]:
+    """Without absent fields."""
+    return {key: value for key, value in product.items() if value}
+
+
+def request_body(query: str, products: Sequence[bytes]) -> bytes:
+    """Of products that are serialised already."""
+    return b'{"query":%b,"products":[%b]}' % (compact_json(query), b",".join(products))
+
+
+def compact_json(value: Any) -> bytes:
+    """Without blanks, in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def load_traffic(path: Path | None, *, requests: int, products: int, seed: int) -> Traffic:
@@ -66,19 +82,29 @@ def read_traffic(path: Path) -> list[ScoreRequest]:
     Raises:
         TrafficError: naming file, line and field.
     """
-    requests: list[ScoreRequest] = []
+    return [parse_request(contents, line, where) for contents, line, where in read_objects(path, MAX_LINES, "request")]
+
+
+def read_objects(path: Path, max_lines: int, what: str) -> Iterator[tuple[dict[str, Any], bytes, str]]:
+    """JSONL: each line's object, its bytes, and its file and number in words; blank lines are skipped.
+
+    Raises:
+        TrafficError: it cannot be read, has no line (it names `what` it should hold) or too many, or one is no object.
+    """
+    found = False
     try:
         with open_text(path) as file:
             for number, line in enumerate(file, start=1):
-                if number > MAX_LINES:
-                    raise TrafficError(f"{path}: expected at most {MAX_LINES} lines")
+                if number > max_lines:
+                    raise TrafficError(f"{path}: expected at most {max_lines} lines")
                 if line.strip():
-                    requests.append(_parse_line(line.strip(), f"{path} line {number}"))
+                    found = True
+                    where = f"{path} line {number}"
+                    yield _parse_object(line.strip(), where), line.strip().encode(), where
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise TrafficError(f"{path}: cannot be read: {error}") from None
-    if not requests:
-        raise TrafficError(f"{path}: expected at least one request, found none")
-    return requests
+    if not found:
+        raise TrafficError(f"{path}: expected at least one {what}, found none")
 
 
 def open_text(path: Path) -> TextIO:
@@ -88,35 +114,50 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8", newline="")
 
 
-def _parse_line(line: str, where: str) -> ScoreRequest:
+def parse_request(contents: dict[str, Any], body: bytes, where: str) -> ScoreRequest:
+    """A body of POST /score, checked.
+
+    Raises:
+        TrafficError: naming `where` and the field.
+    """
+    check_keys(contents, {"query", "products"}, _OPTIONAL_KEYS, where)
+    query = parse_text(contents["query"], f"{where}: query", MAX_QUERY_CHARS)
+    products = contents["products"]
+    if not isinstance(products, list) or not 1 <= len(products) <= MAX_PRODUCTS:
+        found = f"{len(products)}" if isinstance(products, list) else kind_of(products)
+        raise TrafficError(f"{where}: products: expected a list of 1 to {MAX_PRODUCTS} products, found {found}")
+    for index, product in enumerate(products):
+        check_product(product, f"{where}: products[{index}]")
+    timeout_ms = contents.get("timeout_ms")
+    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, int | float):
+        # What the service refuses may be sent to it.
+        timeout_ms = None
+    return ScoreRequest(query, products, body, timeout_ms)
+
+
+def _parse_object(line: str, where: str) -> dict[str, Any]:
     try:
         contents = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise TrafficError(f"{where}: expected JSON: {error}") from None
     if not isinstance(contents, dict):
-        raise TrafficError(f"{where}: expected an object, found {_kind(contents)}")
-    _check_keys(contents, {"query", "products"}, _OPTIONAL_KEYS, where)
-    query = _text(contents["query"], f"{where}: query", MAX_QUERY_CHARS)
-    products = contents["products"]
-    if not isinstance(products, list) or not 1 <= len(products) <= MAX_PRODUCTS:
-        found = f"{len(products)}" if isinstance(products, list) else _kind(products)
-        raise TrafficError(f"{where}: products: expected a list of 1 to {MAX_PRODUCTS} products, found {found}")
-    for index, product in enumerate(products):
-        _check_product(product, f"{where}: products[{index}]")
-    return ScoreRequest(query, products, line.encode())
+        raise TrafficError(f"{where}: expected an object, found {kind_of(contents)}")
+    return contents
 
 
-def _check_product(product: Any, where: str) -> None:
+def check_product(product: Any, where: str) -> None:
+    """Raises TrafficError unless it is a product of the contract."""
     if not isinstance(product, dict):
-        raise TrafficError(f"{where}: expected an object, found {_kind(product)}")
-    _check_keys(product, {"title"}, {"id", *PRODUCT_FIELDS}, where)
-    _text(product["title"], f"{where}.title", MAX_FIELD_CHARS)
+        raise TrafficError(f"{where}: expected an object, found {kind_of(product)}")
+    check_keys(product, {"title"}, {"id", *PRODUCT_FIELDS}, where)
+    parse_text(product["title"], f"{where}.title", MAX_FIELD_CHARS)
     for name, value in product.items():
         if value is not None:
-            _text(value, f"{where}.{name}", MAX_FIELD_CHARS, may_be_blank=True)
+            parse_text(value, f"{where}.{name}", MAX_FIELD_CHARS, may_be_blank=True)
 
 
-def _check_keys(found: Mapping[str, Any], required: set[str], optional: set[str], where: str) -> None:
+def check_keys(found: Mapping[str, Any], required: set[str], optional: set[str], where: str) -> None:
+    """Raises TrafficError for a field that is missing or unknown."""
     for name in sorted(required):
         if name not in found:
             raise TrafficError(f"{where}: {name}: missing")
@@ -125,9 +166,10 @@ def _check_keys(found: Mapping[str, Any], required: set[str], optional: set[str]
             raise TrafficError(f"{where}: {name}: unknown field, expected {', '.join(sorted(required | optional))}")
 
 
-def _text(value: Any, where: str, max_chars: int, *, may_be_blank: bool = False) -> str:
+def parse_text(value: Any, where: str, max_chars: int, *, may_be_blank: bool = False) -> str:
+    """Raises TrafficError unless it is text of so many characters."""
     if not isinstance(value, str):
-        raise TrafficError(f"{where}: expected text, found {_kind(value)}")
+        raise TrafficError(f"{where}: expected text, found {kind_of(value)}")
     if not may_be_blank and not value.strip():
         raise TrafficError(f"{where}: expected text, found blanks")
     if len(value) > max_chars:
@@ -135,6 +177,7 @@ def _text(value: Any, where: str, max_chars: int, *, may_be_blank: bool = False)
     return value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What JSON calls it."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")

@@ -12,6 +12,11 @@ MAX_EXPONENT = 2.0
 """Beyond it hardly anything but the first ranks is drawn, and a list of different products takes long to fill."""
 
 
+def zipf_weights(count: int, exponent: float) -> list[float]:
+    """Of ranks 1 to `count`, in proportion to rank ** -exponent: sums up to each rank."""
+    return list(itertools.accumulate(rank**-exponent for rank in range(1, count + 1)))
+
+
 def zipf_requests(
     traffic: Sequence[ScoreRequest], count: int, source: str, *, exponent: float, churn: float, seed: int
 ) -> list[ScoreRequest]:
@@ -27,7 +32,7 @@ def zipf_requests(
     if len(lists) < 2:
         raise TrafficError(f"{source}: expected at least 2 queries, found {len(lists)}")
     ranked = random.Random(f"ranks {seed}").sample(lists, len(lists))
-    cumulative = list(itertools.accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
+    cumulative = zipf_weights(len(ranked), exponent)
     drawn = random.Random(f"zipf {seed}")
     stock = [product for request in lists for product in request.products]
     made = []
@@ -46,7 +51,7 @@ def zipf_lists(traffic: Sequence[ScoreRequest], count: int, *, exponent: float, 
     """
     catalogue = products_of(traffic)
     ranked = random.Random(f"product ranks {seed}").sample(catalogue, len(catalogue))
-    cumulative = list(itertools.accumulate((rank + 1) ** -exponent for rank in range(len(ranked))))
+    cumulative = zipf_weights(len(ranked), exponent)
     drawn = random.Random(f"zipf products {seed}")
     queries = itertools.cycle(traffic)
     taken: set[str] = set()

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from loadtest.errors import TrafficError
-from loadtest.traffic.building import Columns, build_traffic
+from loadtest.traffic.building import build_traffic
+from loadtest.traffic.catalogue import Columns
 from loadtest.traffic.distinct import distinct_requests
 from loadtest.traffic.requests import read_traffic
 
