@@ -4,6 +4,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .arrivals import ArrivalProcess, Poisson
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -25,16 +27,23 @@ def poisson_schedule(
     The traffic's `requests` are played in seeded random order, each once before any is played again.
     `max_arrivals` bounds the schedule, the warm-up included. Equal arguments give equal schedules.
     """
-    arrivals_random = random.Random(f"arrivals {seed}")
-    order = _shuffled_passes(requests, random.Random(f"order {seed}"))
-    schedule: list[Arrival] = []
-    due_s = arrivals_random.expovariate(rate)
-    while due_s < warmup_s + duration_s and len(schedule) < max_arrivals:
-        schedule.append(Arrival(due_s, next(order), due_s >= warmup_s))
-        due_s += arrivals_random.expovariate(rate)
-    return schedule
+    due = due_times(Poisson(rate), end_s=warmup_s + duration_s, max_arrivals=max_arrivals, seed=seed)
+    order = shuffled_passes(requests, seed)
+    return [Arrival(due_s, next(order), due_s >= warmup_s) for due_s in due]
 
 
-def _shuffled_passes(count: int, order_random: random.Random) -> Iterator[int]:
+def due_times(process: ArrivalProcess, *, end_s: float, max_arrivals: int, seed: int) -> list[float]:
+    """Times of a process before `end_s`, the first `max_arrivals` of them."""
+    due: list[float] = []
+    for at_s in process.times(random.Random(f"arrivals {seed}")):
+        if at_s >= end_s or len(due) >= max_arrivals:
+            break
+        due.append(at_s)
+    return due
+
+
+def shuffled_passes(count: int, seed: int) -> Iterator[int]:
+    """0 to `count` - 1 in seeded random order, each once before any comes again, without end."""
+    order_random = random.Random(f"order {seed}")
     while True:
         yield from order_random.sample(range(count), count)
