@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from ..benchmarks.contestants import GENEROUS, shelfscore
 from ..client import Endpoint, check_ready
 from ..errors import LoadtestError, ServerError
+from ..metering import ServerProcess
 from ..servers import Server, free_port
 
 _READY = "/health/ready"
@@ -34,21 +33,11 @@ class Target:
 
     def rss_bytes(self) -> int | None:
         """Resident memory of the process and its children; None where the process is not known or gone."""
-        if self.pid is None:
-            return None
-        try:
-            process = psutil.Process(self.pid)
-            return int(sum(each.memory_info().rss for each in (process, *process.children(recursive=True))))
-        except psutil.Error:
-            return None
+        return ServerProcess(self.pid).rss_bytes()
 
     def cpu_s(self) -> float:
-        """User and system time of the process since its start; 0 where it is not known."""
-        try:
-            times = psutil.Process(self.pid).cpu_times() if self.pid is not None else None
-        except psutil.Error:
-            return 0.0
-        return float(times.user + times.system) if times else 0.0
+        """User and system time of the process and its children; 0 where it is not known."""
+        return ServerProcess(self.pid).cpu_s()
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:

@@ -1,18 +1,28 @@
-"""Looks at the server while it is under load: probes on connections of their own, and its memory, tick by tick."""
+"""Looks at the server while it is under load: probes on connections of their own, its metrics."""
 
 import math
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 
 from ..client import Connection, Endpoint
+from ..metering import Meter, Reading, Ticker
 from .target import Target
+
+__all__ = [
+    "Histogram",
+    "Meter",
+    "Neighbours",
+    "Probe",
+    "Prober",
+    "Reading",
+    "Ticker",
+    "histogram",
+    "read_metrics",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +58,6 @@ class Neighbours:
         return time.monotonic(), machine.user + machine.system, getattr(machine, "nice", 0.0), ours_s
 
 
-class Ticker:
-    """Calls back at a fixed interval from a thread of its own. Leaving the block stops it."""
-
-    def __init__(self, interval_s: float, tick: Callable[[float], None]) -> None:
-        self._interval_s = interval_s
-        self._tick = tick
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10.0)
-
-    def _run(self) -> None:
-        due_s = time.monotonic()
-        while not self._stop.wait(max(0.0, due_s - time.monotonic())):
-            self._tick(due_s)
-            due_s += self._interval_s
-
-
 class Prober:
     """Asks one path again and again."""
 
@@ -86,33 +72,6 @@ class Prober:
         with suppress(OSError, HTTPException):
             status = self._connection.request("GET", self._path).status
         self.probes.append(Probe(due_s, time.monotonic(), status))
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the server's process used at one time of the system's monotonic clock."""
-
-    at_s: float
-    ended: int
-    """Requests that had ended by then."""
-    rss_bytes: int
-    cpu_s: float
-    """Since it started."""
-
-
-class Meter:
-    """Reads the process again and again."""
-
-    def __init__(self, target: Target, ended: Callable[[], int] = lambda: 0) -> None:
-        self._target = target
-        self._ended = ended
-        self.readings: list[Reading] = []
-
-    def tick(self, due_s: float) -> None:
-        """Reads once; nothing where the process is not known."""
-        rss_bytes = self._target.rss_bytes()
-        if rss_bytes is not None:
-            self.readings.append(Reading(due_s, self._ended(), rss_bytes, self._target.cpu_s()))
 
 
 @dataclass(frozen=True, slots=True)
