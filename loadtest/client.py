@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from .errors import LoadtestError, ServerError
 
 JSON_HEADERS = {"content-type": "application/json", "accept": "application/json"}
+DEADLINE_HEADERS = ("x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,13 @@ class ConnectionPool:
                 return connection
             connection.close()
         return Connection(self._endpoint, self._timeout_s)
+
+
+def deadline_of(headers: Mapping[str, str], timeout_ms: float | None = None) -> float | None:
+    """Milliseconds: the smallest in the headers, by lower-case name, and a body's timeout_ms. None: there is none."""
+    named = [headers[name] for name in DEADLINE_HEADERS if name in headers]
+    told = [float(value) for value in named if value.isdecimal()]
+    return min([*told, *([] if timeout_ms is None else [timeout_ms])], default=None)
 
 
 def check_ready(url: str, timeout_s: float = 5.0) -> None:

@@ -1,4 +1,4 @@
-"""What a service of our contract tells of itself: the stages in Server-Timing, the counters in /metrics."""
+"""What a service of our contract tells of itself in /metrics."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 
 from ..client import Connection
-from ..errors import ServerError
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*(?:\{[^}]*\})?) (\S+)")
 
@@ -14,22 +13,6 @@ Counters = Mapping[str, float]
 
 SOURCES = ("memory", "file", "fresh")
 """Where a split model's product states come from."""
-
-
-def stages_ms(server_timing: str) -> dict[str, float]:
-    """Milliseconds by stage, of a Server-Timing header.
-
-    Raises:
-        ServerError: it is none.
-    """
-    stages = {}
-    for entry in server_timing.split(","):
-        name, _, duration = entry.strip().partition(";dur=")
-        try:
-            stages[name] = float(duration)
-        except ValueError:
-            raise ServerError(f"expected server-timing like 'total;dur=1.25', found {server_timing!r}") from None
-    return stages
 
 
 def read_counters(connection: Connection) -> Counters:

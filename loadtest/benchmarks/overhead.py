@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from ..errors import ServerError, TrafficError
 from ..measure import percentile
+from ..timing import stages_ms
 from ..traffic.distinct import distinct_requests, text_key
 from ..traffic.requests import Product, ScoreRequest, make_request
 from .hosting import Hosted
-from .observed import Counters, hits_and_lookups, stages_ms
+from .observed import Counters, hits_and_lookups
 from .protocols import ScoreProtocol
 
 TEXTS = ("unseen", "seen")

@@ -16,11 +16,6 @@ class OpenSample(Sample):
     retry_after: str | None = None
     model_version: str | None = None
 
-    @property
-    def answer_ms(self) -> float:
-        """From the moment it was sent, opening a connection included."""
-        return (self.done_s - self.sent_s) * 1e3
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..judging import Judged
 from ..measure import Outcome
+from ..timing import told_stages, total_of
 from .plan import OpenSample, Plan, Played
 from .wire import Channel, WireAnswer, WireRequest, judge_answer
 
@@ -155,7 +157,8 @@ class Player:
                 return
             channel.abort()
         if self._open >= self._plan.max_connections:
-            self._end(call, Outcome.FAILED, None, f"not sent: {self._open} connections are in use")
+            refused = f"not sent: {self._open} connections are in use"
+            self._end(call, Judged(Outcome.FAILED, refused), sent=False)
             return
         self._open += 1
         task = self._loop.create_task(self._connect(call))
@@ -169,7 +172,7 @@ class Player:
             )
         except OSError as error:
             self._open -= 1
-            self._end(call, Outcome.FAILED, None, f"no connection: {type(error).__name__}")
+            self._end(call, Judged(Outcome.FAILED, f"no connection: {type(error).__name__}"))
             return
         self._opened += 1
         if id(call) in self._calls:
@@ -192,14 +195,13 @@ class Player:
         channel.idle_since_s = done_s
         if channel.usable:
             self._idle.append(channel)
-        judged = judge_answer(answer, call.request.products)
-        self._end(call, judged.outcome, answer.status, judged.reason, done_s, answer.retry_after, judged.model_version)
+        self._end(call, judge_answer(answer, call.request.products), answer, done_s)
 
     def _lost(self, channel: Channel, reason: str) -> None:
         self._open -= 1
         call = self._by_channel.pop(channel, None)
         if call is not None:
-            self._end(call, Outcome.FAILED, None, reason)
+            self._end(call, Judged(Outcome.FAILED, reason))
 
     def _abandon(self, call: _Call) -> None:
         if self._calls.pop(id(call), None) is not None:
@@ -215,24 +217,36 @@ class Player:
     def _end(
         self,
         call: _Call,
-        outcome: Outcome,
-        status: int | None,
-        reason: str | None,
+        judged: Judged,
+        answer: WireAnswer | None = None,
         done_s: float | None = None,
-        retry_after: str | None = None,
-        model_version: str | None = None,
+        *,
+        sent: bool = True,
     ) -> None:
         if self._calls.pop(id(call), None) is None:
             return
         if call.timer is not None:
             call.timer.cancel()
-        done_s = self._now() if done_s is None else done_s
+        stages = told_stages(answer.server_timing) if answer else ()
         self._samples.append(
             OpenSample(
-                call.due_s, call.sent_s, done_s, outcome, status, reason, call.number, retry_after, model_version
+                due_s=call.due_s,
+                sent_s=call.sent_s,
+                done_s=self._now() if done_s is None else done_s,
+                outcome=judged.outcome,
+                status=answer.status if answer else None,
+                reason=judged.reason,
+                server_ms=total_of(stages),
+                stages_ms=stages,
+                products=call.request.products,
+                deadline_ms=call.request.deadline_ms,
+                sent=sent,
+                request=call.number,
+                retry_after=answer.retry_after if answer else None,
+                model_version=judged.model_version,
             )
         )
-        self._after_end(failed=outcome is Outcome.FAILED)
+        self._after_end(failed=judged.outcome is Outcome.FAILED)
 
     def _after_end(self, *, failed: bool = False) -> None:
         if not self._plan.arrivals:
@@ -254,4 +268,4 @@ class Player:
                 if call.sent_s > oldest_s:
                     break
                 self._drop_channel(call)
-                self._end(call, Outcome.FAILED, None, f"no answer within {self._plan.timeout_s:g} s")
+                self._end(call, Judged(Outcome.FAILED, f"no answer within {self._plan.timeout_s:g} s"))

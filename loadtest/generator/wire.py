@@ -1,16 +1,15 @@
 """Requests as the bytes that go over the socket, and answers as the generator reads them from it."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import httptools
 
-from ..client import JSON_HEADERS, Endpoint
+from ..client import JSON_HEADERS, Endpoint, deadline_of
 from ..errors import LoadtestError
-from ..measure import Outcome
+from ..judging import Judged, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,8 @@ class WireRequest:
     products: int
     abandon_s: float | None = None
     """The caller leaves so many seconds after sending; None: it waits."""
+    deadline_ms: float | None = None
+    """That its headers carry; None: none."""
 
 
 @dataclass(slots=True)
@@ -31,15 +32,7 @@ class WireAnswer:
     body: bytes = b""
     retry_after: str | None = None
     model_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What an answer amounts to."""
-
-    outcome: Outcome
-    reason: str | None = None
-    model_version: str | None = None
+    server_timing: str = ""
 
 
 def wire_request(
@@ -59,35 +52,13 @@ def wire_request(
     fields = {"host": f"{endpoint.host}:{endpoint.port}", **JSON_HEADERS, "content-length": str(len(body))}
     fields |= headers or {}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return WireRequest(f"POST {endpoint.prefix}/score HTTP/1.1\r\n{head}\r\n".encode() + body, products, abandon_s)
+    data = f"POST {endpoint.prefix}/score HTTP/1.1\r\n{head}\r\n".encode() + body
+    return WireRequest(data, products, abandon_s, deadline_of(headers or {}))
 
 
 def judge_answer(answer: WireAnswer, products: int) -> Judged:
     """The outcome of an answer to a request of so many products."""
-    match answer.status:
-        case 503:
-            return Judged(Outcome.SHED)
-        case 504:
-            return Judged(Outcome.LATE)
-        case 200:
-            return _judge_scores(answer, products)
-        case status:
-            return Judged(Outcome.FAILED, f"status {status}")
-
-
-def _judge_scores(answer: WireAnswer, products: int) -> Judged:
-    try:
-        contents = json.loads(answer.body)
-        scores = contents["scores"]
-        version = contents["model"]["version"]
-        complete = contents["complete"]
-    except (ValueError, KeyError, TypeError):
-        return Judged(Outcome.FAILED, "status 200 without scores")
-    if not isinstance(scores, list) or len(scores) != products:
-        return Judged(Outcome.FAILED, "status 200 with another number of scores than of products", version)
-    if answer.model_version not in (None, version):
-        return Judged(Outcome.FAILED, "status 200 with one model version in the head and another in the body", version)
-    return Judged(Outcome.ACCEPTED if complete else Outcome.LATE, None, version)
+    return judge(answer.status, answer.body, products, answer.model_version)
 
 
 class Channel(asyncio.Protocol):
@@ -147,11 +118,13 @@ class Channel(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser."""
-        # Lengths first: most headers are neither.
+        # Lengths first: most headers are none of these.
         if len(name) == 11 and name.lower() == b"retry-after":
             self._answer.retry_after = value.decode("latin-1")
         elif len(name) == 15 and name.lower() == b"x-model-version":
             self._answer.model_version = value.decode("latin-1")
+        elif len(name) == 13 and name.lower() == b"server-timing":
+            self._answer.server_timing = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
         """Of the parser."""

@@ -77,6 +77,17 @@ def test_a_refusal_keeps_its_retry_after(serve):
     assert (sample.outcome, sample.status, sample.retry_after) == (Outcome.SHED, 503, "7")
 
 
+def test_the_servers_own_timing_and_the_deadline_stand_beside_an_answer(serve):
+    timing = [("Server-Timing", "queue;dur=0.5, total;dur=12.25")]
+    server = serve(lambda number, *_: reply(200, scored(), timing if number == 1 else ()))
+    endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}")
+    requests = [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "75"})]
+    first, second = play(Plan("127.0.0.1", server.port, requests, in_flight=1, duration_s=HELD_S, count=2)).samples
+    assert (first.server_ms, first.stages_ms) == (12.25, (("queue", 0.5), ("total", 12.25)))
+    assert (first.products, first.deadline_ms, first.sent) == (1, 75, True)
+    assert (second.server_ms, second.stages_ms) == (None, ())
+
+
 def test_an_answer_in_pieces_is_read_whole(serve):
     whole = reply(200, scored(), [("x-model-version", "v1")])
     body = whole.partition(b"\r\n\r\n")[2]
@@ -133,6 +144,7 @@ def test_connections_are_bounded_and_what_finds_none_is_not_sent(serve):
         played = generator.wait()
     reasons = [sample.reason for sample in played.samples]
     assert len(server.requests) + reasons.count("not sent: 3 connections are in use") == 10
+    assert sum(sample.sent for sample in played.samples) == len(server.requests)
     assert played.connections == 3
 
 

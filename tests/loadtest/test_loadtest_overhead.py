@@ -8,11 +8,12 @@ import pytest
 
 from loadtest.benchmarks.contestants import by_command
 from loadtest.benchmarks.hosting import hosted
-from loadtest.benchmarks.observed import hits_and_lookups, read_counters, stages_ms
+from loadtest.benchmarks.observed import hits_and_lookups, read_counters
 from loadtest.benchmarks.overhead import Entry, Timed, Turn, lanes_filled, make_blocks, measure_overhead
 from loadtest.benchmarks.overhead_command import Targets, judge
 from loadtest.client import Connection, Endpoint
 from loadtest.errors import Exit, ServerError, TrafficError
+from loadtest.timing import stages_ms
 from loadtest.traffic.distinct import pair_key, text_key
 from loadtest.traffic.requests import load_traffic, make_request
 
