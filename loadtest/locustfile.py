@@ -9,9 +9,9 @@ latencies from the scheduled time, but it rounds them: trust the report printed 
 Importing this module imports Locust, which patches the process for gevent: import it nowhere else.
 """
 
-import json
 import sys
 import time
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import LocalRunner
 
-from loadtest.client import JSON_HEADERS, ConnectionPool, Endpoint, Reply, check_ready
+from loadtest.client import JSON_HEADERS, ConnectionPool, Endpoint, check_ready, deadline_of
 from loadtest.errors import Exit, LoadtestError
-from loadtest.generator.schedule import Arrival, poisson_schedule
+from loadtest.generator.schedule import Arrival
+from loadtest.judging import Judged, judge
 from loadtest.measure import Outcome, Sample
+from loadtest.metering import MeterProcess, Reading
 from loadtest.options import RunOptions, add_run_options
 from loadtest.report import Run, as_json, as_text, summarise_run, write_json
-from loadtest.traffic.requests import ScoreRequest, load_traffic
+from loadtest.run_plan import plan_run
+from loadtest.timing import Stages, told_stages, total_of
+from loadtest.traffic.requests import ScoreRequest
 
 PATH = "/score"
 
@@ -42,17 +46,7 @@ class Replay:
         self._environment = environment
         self._host = (environment.host or "http://127.0.0.1:8080").rstrip("/")
         self._headers = {**JSON_HEADERS, **options.headers}
-        self._traffic = load_traffic(
-            options.traffic_path, requests=options.requests, products=options.products, seed=options.seed
-        )
-        self._schedule = poisson_schedule(
-            rate=options.rate,
-            warmup_s=options.warmup_s,
-            duration_s=options.duration_s,
-            requests=len(self._traffic.requests),
-            max_arrivals=options.max_requests,
-            seed=options.seed,
-        )
+        self._plan = plan_run(options)
         self._pool = ConnectionPool(Endpoint.parse(self._host), options.request_timeout_s)
         self._samples: list[Sample] = []
         self._counted_in_flight = 0
@@ -60,21 +54,23 @@ class Replay:
         self._start_cpu = 0.0
         self._state = "ready"
         check_ready(self._host)
+        self._meter = MeterProcess(options.pid) if options.pid else None
 
     def play(self) -> None:
         """Sends every request when it is due and waits for the last answers, at most the request timeout."""
         self._state = "playing"
         self._start_cpu = time.process_time()
-        self._start = time.perf_counter()
+        self._start = time.monotonic()
         sending: Group = Group()
-        for arrival in self._schedule:
+        for arrival in self._plan.schedule:
+            request = self._plan.request(arrival.request)
             while (wait_s := arrival.due_s - self._now()) > 0:
                 gevent.sleep(wait_s)
             if len(sending) >= self._options.max_in_flight:
                 refused = f"not sent: {self._options.max_in_flight} requests in flight unanswered"
-                self._record(arrival, self._now(), Outcome.FAILED, None, refused)
+                self._record(arrival, request, self._now(), Judged(Outcome.FAILED, refused), sent=False)
             else:
-                sending.spawn(self._send, arrival)
+                sending.spawn(self._send, arrival, request)
         sending.join()
         self._state = "played"
 
@@ -83,13 +79,16 @@ class Replay:
         run = Run(
             host=self._host,
             options=self._options,
-            traffic=self._traffic.source,
-            planned=sum(arrival.counted for arrival in self._schedule),
+            arrivals=self._plan.arrivals,
+            traffic=self._plan.traffic,
+            planned=self._plan.planned,
+            counted_s=self._plan.counted_s,
             samples=list(self._samples),
             unfinished=self._counted_in_flight,
             elapsed_s=self._now() if self._start else 0.0,
             generator_cpu_s=time.process_time() - self._start_cpu,
             interrupted=self._state != "played",
+            readings=self._readings(),
         )
         self._state = "finished"
         self._pool.close()
@@ -110,10 +109,14 @@ class Replay:
         return self._state == "finished"
 
     def _now(self) -> float:
-        return time.perf_counter() - self._start
+        return time.monotonic() - self._start
 
-    def _send(self, arrival: Arrival) -> None:
-        request = self._traffic.requests[arrival.request]
+    def _readings(self) -> list[Reading]:
+        """Of the server's process, in seconds of the run."""
+        readings = self._meter.stop() if self._meter else []
+        return [replace(reading, at_s=reading.at_s - self._start) for reading in readings if self._start]
+
+    def _send(self, arrival: Arrival, request: ScoreRequest) -> None:
         sent_s = self._now()
         self._counted_in_flight += arrival.counted
         timeout = gevent.Timeout(self._options.request_timeout_s)
@@ -122,58 +125,63 @@ class Replay:
                 reply = self._pool.post(PATH, request.body, self._headers)
         except gevent.Timeout:
             reason = f"no answer within {self._options.request_timeout_s:g} s"
-            self._record(arrival, sent_s, Outcome.FAILED, None, reason)
+            self._record(arrival, request, sent_s, Judged(Outcome.FAILED, reason))
         except (OSError, HTTPException) as error:
-            self._record(arrival, sent_s, Outcome.FAILED, None, f"{type(error).__name__}: {error}")
+            self._record(arrival, request, sent_s, Judged(Outcome.FAILED, f"{type(error).__name__}: {error}"))
         else:
             done_s = self._now()
-            outcome, why = classify(request, reply)
-            self._record(arrival, sent_s, outcome, reply.status, why, done_s, len(reply.body))
+            judged = judge(reply.status, reply.body, len(request.products))
+            self._record(
+                arrival,
+                request,
+                sent_s,
+                judged,
+                done_s,
+                status=reply.status,
+                length=len(reply.body),
+                stages=told_stages(reply.server_timing),
+            )
         finally:
             self._counted_in_flight -= arrival.counted
 
     def _record(
         self,
         arrival: Arrival,
+        request: ScoreRequest,
         sent_s: float,
-        outcome: Outcome,
-        status: int | None,
-        reason: str | None,
+        judged: Judged,
         done_s: float | None = None,
+        *,
+        status: int | None = None,
         length: int = 0,
+        stages: Stages = (),
+        sent: bool = True,
     ) -> None:
         done_s = self._now() if done_s is None else done_s
         if not arrival.counted or self.finished:
             return
-        sample = Sample(arrival.due_s, sent_s, done_s, outcome, status, reason)
+        sample = Sample(
+            due_s=arrival.due_s,
+            sent_s=sent_s,
+            done_s=done_s,
+            outcome=judged.outcome,
+            status=status,
+            reason=judged.reason,
+            server_ms=total_of(stages),
+            stages_ms=stages,
+            products=len(request.products),
+            deadline_ms=deadline_of(self._headers, request.timeout_ms),
+            sent=sent,
+        )
         self._samples.append(sample)
         self._environment.events.request.fire(  # type: ignore[no-untyped-call]
             request_type="POST",
             name=PATH,
             response_time=sample.latency_ms,
             response_length=length,
-            exception=None if outcome is Outcome.ACCEPTED else LoadtestError(reason or outcome),
+            exception=None if judged.outcome is Outcome.ACCEPTED else LoadtestError(judged.reason or judged.outcome),
             context={},
         )
-
-
-def classify(request: ScoreRequest, reply: Reply) -> tuple[Outcome, str | None]:
-    """The outcome of an answer, and why where it is a failure."""
-    if reply.status == 503:
-        return Outcome.SHED, None
-    if reply.status == 504:
-        return Outcome.LATE, None
-    if reply.status != 200:
-        return Outcome.FAILED, f"status {reply.status}"
-    try:
-        contents = json.loads(reply.body)
-        scores = contents["scores"]
-        complete = contents.get("complete", True)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Outcome.FAILED, "status 200 without scores"
-    if not isinstance(scores, list) or len(scores) != len(request.products):
-        return Outcome.FAILED, "status 200 with another number of scores than of products"
-    return (Outcome.ACCEPTED if complete else Outcome.LATE), None
 
 
 class OpenLoopUser(User):

@@ -19,7 +19,7 @@ from loadtest.traffic.requests import load_traffic
 ROOT = Path(__file__).parents[2]
 
 # Nothing here depends on how fast the machine is: the budgets are absurd in one direction or the other.
-PATIENT = ("--p99-ms=60000", "--max-lag-ms=60000", "--products=4", "--requests=20", "--warmup=0")
+PATIENT = ("--p99-ms=60000", "--max-lag-ms=60000", "--products=4", "--distinct=20", "--warmup=0")
 
 
 @pytest.fixture
