@@ -1,6 +1,7 @@
 """Load tests and benchmarks of a running service, from outside: speaks HTTP only and imports nothing else of ours.
 
 python -m loadtest slo       does this server hold its latency objective at this rate?
+python -m loadtest merge     the latencies of several slo runs as one
 python -m loadtest bench     how does it compare with its peer, side by side?
 python -m loadtest overhead  what does the service add to ONNX Runtime?
 python -m loadtest cache     what do its caches bring, and do they change a score?

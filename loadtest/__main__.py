@@ -11,6 +11,7 @@ from .benchmarks.bench_command import add_bench_options, bench
 from .benchmarks.cache_command import add_cache_options, cache
 from .benchmarks.overhead_command import add_overhead_options, overhead
 from .errors import Exit, LoadtestError
+from .merge import add_merge_options, merge
 from .options import RunOptions, add_run_options
 from .promises.commands import PROMISES, add_promises
 from .slo import become_locust
@@ -38,9 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         "3 invalid run; 4 a contestant failed; 130 interrupted.",
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="|".join(("slo", "bench", "overhead", "cache", "traffic", *PROMISES))
+        dest="command",
+        required=True,
+        metavar="|".join(("slo", "merge", "bench", "overhead", "cache", "traffic", *PROMISES)),
     )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
+    _add_merge(commands.add_parser("merge", help="the latencies of several slo runs as one"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
     _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
     _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
@@ -58,6 +62,15 @@ def _add_slo(parser: argparse.ArgumentParser) -> None:
 
 def _slo(parsed: argparse.Namespace) -> int:
     become_locust(parsed.host, RunOptions.of(parsed), os.environ)
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    add_merge_options(parser)
+    parser.set_defaults(run=_merge)
+
+
+def _merge(parsed: argparse.Namespace) -> int:
+    return merge(parsed, print)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
