@@ -1,5 +1,6 @@
 """What the server's process uses, read again and again while it is under load."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 from .errors import LoadtestError
 
 _END_S = 5.0
+_FIRST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,14 @@ class Meter:
 class MeterProcess:
     """Reads a process from another process, so that a generator that lives in this one is never held up by it.
 
+    Has read once when it is made.
+
     Args:
         pid: the server's.
         interval_s: between two readings.
 
     Raises:
-        LoadtestError: there is no such process.
+        LoadtestError: there is no such process, or it cannot be read.
     """
 
     def __init__(self, pid: int, interval_s: float = 0.5) -> None:
@@ -148,6 +152,13 @@ class MeterProcess:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             argv, stdin=subprocess.PIPE, stdout=self._file, cwd=root, start_new_session=True
         )
+
+        until_s = time.monotonic() + _FIRST_S
+        while not os.fstat(self._file.fileno()).st_size:
+            if self._process.poll() is not None or time.monotonic() > until_s:
+                self.stop()
+                raise LoadtestError(f"--pid: the process {pid} cannot be read")
+            time.sleep(0.01)
 
     def stop(self) -> list[Reading]:
         """Ends it; what it read."""
@@ -165,8 +176,10 @@ class MeterProcess:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes a reading a line, `PID INTERVAL_S`, until the input ends."""
+    """Writes a reading a line, `PID INTERVAL_S`, until the input ends; nothing where the process cannot be read."""
     process = ServerProcess(int(argv[0]))
+    if process.rss_bytes() is None:
+        return
 
     def write(_: float) -> None:
         rss_bytes = process.rss_bytes()
