@@ -12,6 +12,7 @@ from ..client import Connection, Endpoint
 from ..metering import Meter, Reading, Ticker
 from .target import Target
 
+# The promises have all that watches from here.
 __all__ = [
     "Histogram",
     "Meter",

@@ -5,7 +5,7 @@ import json
 
 from loadtest.client import Endpoint
 from loadtest.promises.overload import phases_of
-from loadtest.promises.workload import arrivals_of, open_plan, requests_of, resized
+from loadtest.promises.workload import add_traffic_options, arrivals_of, open_plan, requests_of, resized
 from loadtest.traffic.requests import make_request
 
 ENDPOINT = Endpoint.parse("http://127.0.0.1:8080")
@@ -44,6 +44,19 @@ def test_requests_come_from_a_file_or_are_made_up(tmp_path):
     assert [request.products for request in made] == [2] * 3
     assert b"title 0-0" in made[0].data
     assert b"\r\nx-request-timeout-ms: 9\r\n" in made[0].data
+
+
+def test_requests_are_drawn_where_the_options_ask_for_it(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_traffic_options(parser)
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(request.body.decode() for request in traffic(requests=5)))
+    options = [f"--traffic={file}", "--distinct=40", "--repeat-share=0.5"]
+    made = requests_of(parser.parse_args(options), ENDPOINT, 6, {})
+    assert [request.products for request in made] == [6] * 40
+    assert 5 < len({request.data for request in made}) < 35
+    taken = requests_of(parser.parse_args(options[:2]), ENDPOINT, 4, {})
+    assert len({request.data for request in taken}) == len(taken) == 5
 
 
 def test_phases_follow_one_another_and_arrivals_fill_them_at_their_rates():
