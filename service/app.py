@@ -14,12 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .deadline import deadline_at
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
 from .keys import Keys
 from .metrics import Metrics
 from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
 from .model import load_model
 from .openapi import answers, install_openapi, problems
+from .planted.plant import plant
 from .reports import Live, Models, Ready
 from .runtime import Loader, Runtime
 from .scoring_route import ScoreEndpoint
@@ -66,7 +68,8 @@ def create_app(
         An app whose `state.runtime` is its Runtime, and `state.keys` its Keys.
     """
     metrics = Metrics()
-    runtime = Runtime(settings, metrics, clock, load, on_failure, on_loaded)
+    planted = plant(settings, load, metrics, clock) if settings.planted_faults else None
+    runtime = Runtime(settings, metrics, clock, planted.load if planted else load, on_failure, on_loaded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +81,7 @@ def create_app(
     app = App(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
     app.router.redirect_slashes = False
     app.state.runtime = runtime
-    endpoint = ScoreEndpoint(runtime)
+    endpoint = ScoreEndpoint(runtime, planted.deadline_at if planted else deadline_at)
     # For what is not a POST.
     app.router.routes.append(Route("/score", endpoint, methods=["POST"], include_in_schema=False))
     _add_small_routes(app, runtime)
@@ -96,7 +99,7 @@ def create_app(
         return RequestMiddleware(opened, metrics=metrics, clock=clock, access_log=access_log, routes=routes)
 
     app.add_middleware(wrap)
-    app.score = wrap(endpoint)
+    app.score = wrap(planted.wrap(endpoint) if planted else endpoint)
     return app
 
 

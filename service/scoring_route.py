@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.message import Message
 from typing import cast
 
@@ -42,10 +42,16 @@ USUAL_CONTENT_TYPES = (b"application/json", b"application/json; charset=utf-8", 
 
 
 class ScoreEndpoint:
-    """An ASGI app that answers scoring requests: each with one of the runtime's models, from first product to last."""
+    """An ASGI app that answers scoring requests: each with one of the runtime's models, from first product to last.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        runtime: whose models, metrics and clock it uses.
+        due: when a request is due, by its arrival and its timeouts.
+    """
+
+    def __init__(self, runtime: Runtime, due: Callable[..., float] = deadline_at) -> None:
         self._runtime = runtime
+        self._due = due
         self._metrics = runtime.metrics
         self._clock = runtime.clock
         self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
@@ -68,8 +74,8 @@ class ScoreEndpoint:
     async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, models: Registry) -> Answer:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
-        body = await self._read_body(scope, receive, deadline_at(info.arrival, *timeouts_ms))
-        self._early.check(len(body), deadline_at(info.arrival, *timeouts_ms))
+        body = await self._read_body(scope, receive, self._due(info.arrival, *timeouts_ms))
+        self._early.check(len(body), self._due(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         model = models.find(asked.model)
         if asked.timeout_ms is not None:
@@ -79,7 +85,7 @@ class ScoreEndpoint:
         info.log_fields |= {"model": model.name, "version": model.version}
         with model.use():
             try:
-                job = await self._run(model.scorer, asked, deadline_at(info.arrival, *timeouts_ms), info, receive)
+                job = await self._run(model.scorer, asked, self._due(info.arrival, *timeouts_ms), info, receive)
             except OverloadedError:
                 self._early.refused()
                 raise

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .keys import is_key, read_keys
+from .planted.grammar import parse_faults
 
 ENV_PREFIX = "SHELFSCORE_"
 
@@ -151,6 +152,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe event that is logged; info has a line per request"
     )
+    planted_faults: str = Field(
+        default="",
+        description="for tests alone, never in production: breaks the service on purpose, as in handler-sleep:20 or "
+        "nan@5; the names stand in service/planted/grammar.py",
+    )
+
+    @field_validator("planted_faults")
+    @classmethod
+    def _check_planted_faults(cls, value: str) -> str:
+        parse_faults(value)
+        return value
 
     @field_validator("api_keys", "models", mode="before")
     @classmethod
