@@ -18,6 +18,9 @@ STALL_S = 4.0
 class Lanes:
     """A fixed number of threads over one work queue.
 
+    A lane outlives whatever its work raises: SystemExit and the like too, which would end a thread without a word, and
+    leave its requests to their deadlines. A lane that cannot even take work ends, and is no longer alive.
+
     Args:
         count: how many.
         clock: monotonic, in seconds.
@@ -112,37 +115,42 @@ class Lanes:
             units, waited = self._take(wait=True)
             if not units:
                 return
-            free_at = self._run_on(units, self._clock() if waited else free_at, lane)
+            try:
+                self._run_on(units, self._clock() if waited else free_at, lane)
+            except BaseException as error:
+                self._metrics.lane_failures.inc()
+                log.exception("a lane's work broke off, the lane goes on")
+                for unit in units:
+                    unit.job.end(_failure(error))
+            self._busy_since[lane] = None
+            free_at = self._clock()
             # A lane that waits must not keep the last request alive.
             del units
 
-    def _run_on(self, units: Sequence[Unit], free_at: float, lane: int | None = None) -> float:
-        """Runs units and what follows from them. Returns when it was done."""
+    def _run_on(self, units: Sequence[Unit], free_at: float, lane: int | None = None) -> None:
+        """Runs units and what follows from them."""
         while units:
             if lane is not None:
                 self._busy_since[lane] = self._clock()
             following = self._run(units, free_at)
             free_at = self._clock()
             units = [following] if following is not None else []
-        if lane is not None:
-            self._busy_since[lane] = None
-        return free_at
 
     def _run(self, units: Sequence[Unit], free_at: float) -> Unit | None:
         """Runs units together; where that fails, each alone, so that one request's fault is not its neighbours'."""
         following = None
         try:
             following = units[0].run(units)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._metrics.lane_failures.inc()
             if len(units) > 1:
                 log.warning("a joint micro-batch failed; each request's share runs alone", exc_info=True)
                 for unit in units:
                     self._run([unit], self._clock())
                 return None
             log.exception("a unit of work failed", extra={"fields": {"request_id": units[0].job.request_id}})
-            failure = InternalError("the model could not score this request")
-            failure.__cause__ = error
-            units[0].job.end(failure)
+            units[0].job.end(_failure(error))
         now = self._clock()
         for unit in units:
             unit.job.spend(unit.cost_s)
@@ -177,6 +185,12 @@ class Lanes:
                 waited = True
                 self._changed.wait()
         return (), waited
+
+
+def _failure(cause: BaseException) -> InternalError:
+    failure = InternalError("the model could not score this request")
+    failure.__cause__ = cause
+    return failure
 
 
 def _drop_reason(job: Job) -> str:

@@ -46,6 +46,7 @@ class Metrics:
             "micro_batch_duration_seconds", "Time of a micro-batch in the model.", MICRO_BATCH_S
         )
         self.dropped_units = self._counter("dropped_units", "Units of work dropped before they ran.", "reason")
+        self.lane_failures = self._counter("lane_failures", "Errors that would have ended a lane; it went on.")
         self.prediction_ratio = self._histogram(
             "admission_prediction_ratio",
             "Time that an admitted request took to be scored, as a multiple of the time predicted at its admission.",
