@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     from .registry import ModelNameError, read_sources
     from .server import bind, serve
 
-    configure_logging(settings.log_format, settings.log_level)
+    logs = configure_logging(settings.log_format, settings.log_level)
     # Before anything can fail: the typo may be why it does.
     if unknown := unknown_variables():
         log.warning("no setting knows these environment variables: %s", ", ".join(unknown))
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     except UnicodeError:
         _complain(f"cannot listen on {settings.host}:{settings.port}: not a host name")
         return 1
-    return serve(settings, listener)
+    return serve(settings, listener, logs)
 
 
 def _stop_before_serving(*_: object) -> NoReturn:

@@ -1,7 +1,13 @@
-"""Structured logs on stderr: one line per event, text or JSON, the request id in each that belongs to a request."""
+"""Structured logs on stderr: one line per event, text or JSON, the request id in each that belongs to a request.
+
+Whoever reads stderr must not be able to stop the service: a line that would have to wait, or finds the disk full, is
+dropped and counted.
+"""
 
 import logging
+import os
 import re
+import select
 import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,9 +20,14 @@ PLAIN = re.compile(r"[!#-<>-~]+")
 """Printable ASCII without space, quote and equals sign."""
 
 
-def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
+PIECE_BYTES = 4096
+"""A pipe that can be written to takes this many without a wait (Linux: a page, of which one is free)."""
+
+
+def configure_logging(log_format: Literal["text", "json"], level: str) -> "UnhurriedHandler":
     """Sends every log of the process to stderr in one format."""
-    handler = logging.StreamHandler(sys.stderr)
+    # Without a stderr, its number may be that of a socket.
+    handler = UnhurriedHandler(sys.stderr.fileno() if sys.stderr is not None else None)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -24,6 +35,52 @@ def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
     # Its start and stop lines repeat ours.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    return handler
+
+
+class UnhurriedHandler(logging.Handler):
+    """Writes to a file descriptor what it takes at once, and drops other lines.
+
+    Args:
+        descriptor: which stays as it is: to make it non-blocking would do so for every process that shares it. None
+            drops everything.
+
+    Attributes:
+        dropped: lines that were not written, or not to their end.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._writable = select.poll()
+        if descriptor is not None:
+            self._writable.register(descriptor, select.POLLOUT)
+        self._cut = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called with the handler's lock held."""
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = f"a line of {record.name} cannot be formatted: {error!r}"
+        line = text.encode("utf-8", "backslashreplace") + b"\n"
+        if not self._write(b"\n" + line if self._cut else line):
+            self.dropped += 1
+
+    def _write(self, line: bytes) -> bool:
+        written = 0
+        if self._descriptor is None:
+            return False
+        try:
+            while written < len(line) and self._writable.poll(0):
+                written += os.write(self._descriptor, line[written : written + PIECE_BYTES])
+        except OSError:
+            # A full disk, or nobody at the other end.
+            pass
+        # What follows must not be taken for the rest of a line that broke off.
+        self._cut = 0 < written < len(line) or (self._cut and not written)
+        return written == len(line)
 
 
 class JsonFormatter(logging.Formatter):

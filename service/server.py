@@ -17,9 +17,11 @@ from fastapi import FastAPI
 from .app import create_app
 from .connections import Connections, make_room_for_files
 from .keys import Keys
+from .logs import UnhurriedHandler
 from .machine import memory_limit_bytes
 from .memory import settle_memory
 from .memory_guard import MemoryGuard
+from .metrics import Metrics
 from .protocol import Protocol
 from .runtime import Runtime
 from .settings import Settings
@@ -42,7 +44,7 @@ def bind(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family, backlog=BACKLOG)
 
 
-def serve(settings: Settings, listener: socket.socket) -> int:
+def serve(settings: Settings, listener: socket.socket, logs: UnhurriedHandler) -> int:
     """Serves until a signal, or until the model turns out to be unusable. Returns the process's exit code."""
     server: Server | None = None
     failed = False
@@ -56,6 +58,8 @@ def serve(settings: Settings, listener: socket.socket) -> int:
     make_room_for_files(settings.max_connections)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings, on_failure=on_failure, on_loaded=settle_memory)
+    metrics: Metrics = app.state.runtime.metrics
+    metrics.watch("dropped_log_lines", "Lines that stderr did not take at once.", lambda: logs.dropped)
     server = Server(app, settings)
     host, port = listener.getsockname()[:2]
     log.info("listening", extra={"fields": {"host": host, "port": port, "pid": os.getpid()}})

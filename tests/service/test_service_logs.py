@@ -1,11 +1,13 @@
 import json
 import logging
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from service.context import current_request_id
-from service.logs import JsonFormatter, TextFormatter, configure_logging
+from service.logs import JsonFormatter, TextFormatter, UnhurriedHandler, configure_logging
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_exceptions_are_in_both(record):
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_configuring_sends_everything_to_stderr_once(log_format, capsys):
+def test_configuring_sends_everything_to_stderr_once(log_format, capfd):
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
@@ -55,7 +57,7 @@ def test_configuring_sends_everything_to_stderr_once(log_format, capsys):
         configure_logging(log_format, "info")
         logging.getLogger("anything").info("hello")
         logging.getLogger("anything").debug("not this")
-        assert capsys.readouterr().err.count("hello") == 1
+        assert capfd.readouterr().err.count("hello") == 1
     finally:
         root.handlers[:] = before
         root.setLevel(level)
@@ -72,3 +74,58 @@ def test_every_request_logs_one_line_with_its_id(service, caplog):
     assert record.fields["products"] == 2
     assert record.fields["duration_ms"] > 0
     assert answer.headers["x-request-id"]
+
+
+@pytest.fixture
+def pipe():
+    read, write = os.pipe()
+    yield read, write
+    os.close(write)
+    os.close(read)
+
+
+def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(record, pipe):
+    read, write = pipe
+    handler = UnhurriedHandler(write)
+    sent = 0
+    while not handler.dropped:
+        handler.handle(record(f"line {sent} " + "x" * 1000))
+        sent += 1
+    handler.handle(record("also lost"))
+    assert handler.dropped == 2
+    held = os.read(read, 1 << 20)
+    handler.handle(record("heard again"))
+    lines = (held + os.read(read, 1 << 20)).decode().splitlines()
+    assert [line.split()[:2] for line in lines[:-1] if line] == [["line", str(i)] for i in range(sent - 1)]
+    assert lines[-1] == "heard again"
+
+
+def test_a_line_longer_than_a_pipe_takes_at_once_is_cut_and_the_next_stands_alone(record, pipe):
+    read, write = pipe
+    handler = UnhurriedHandler(write)
+    handler.handle(record("x" * 1_000_000))
+    assert handler.dropped == 1
+    cut = os.read(read, 1 << 20)
+    assert set(cut) == {ord("x")}
+    handler.handle(record("next"))
+    assert os.read(read, 1 << 20) == b"\nnext\n"
+
+
+@pytest.mark.parametrize("fault", ["disk full", "reader gone", "no descriptor"])
+def test_a_line_that_cannot_be_written_is_dropped_and_counted(record, fault):
+    read, gone = os.pipe()
+    os.close(read)
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        handler = UnhurriedHandler({"disk full": full.fileno(), "reader gone": gone, "no descriptor": None}[fault])
+        handler.handle(record("lost"))
+        handler.handle(record("lost too"))
+    os.close(gone)
+    assert handler.dropped == 2
+
+
+def test_a_line_that_cannot_be_formatted_says_so(record, pipe):
+    read, write = pipe
+    made = record("%d of %d")
+    made.args = (1,)
+    UnhurriedHandler(write).handle(made)
+    assert b"a line of service.access cannot be formatted" in os.read(read, 1 << 20)

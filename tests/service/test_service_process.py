@@ -236,6 +236,22 @@ def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, 
         assert main(["--model-dir", str(tiny_artifact), "--port", str(port)]) == 1
 
 
+def test_a_log_that_nobody_reads_stops_neither_the_service_nor_its_end(tiny_artifact):
+    with process("--model-dir", tiny_artifact) as (child, client):
+        while not dropped_lines(client):
+            for _ in range(50):
+                assert client.get("/health/live", headers={"x-request-id": "x" * 128}).status_code == 200
+        assert score(client).status_code == 200
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+
+
+def dropped_lines(client):
+    lines = client.get("/metrics").text.splitlines()
+    (line,) = [line for line in lines if line.startswith("shelfscore_dropped_log_lines ")]
+    return float(line.split()[-1])
+
+
 def test_memory_that_runs_out_takes_readiness_down_and_ends_the_process_cleanly(tiny_artifact):
     options = ["--max-memory-bytes", 10_000_000, "--drain-delay-ms", 600_000]
     with process("--model-dir", tiny_artifact, *options, status=503) as (child, client):
