@@ -1,11 +1,23 @@
 """`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option."""
+# ruff: noqa: E402 - signals have to be heeded before the imports, which take most of a second
+
+import signal
+import sys
+
+
+def _stop_before_serving(*_: object) -> None:
+    """Nothing is in work yet. Without a handler, the first process of a container would not hear the signal at all."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_before_serving)
+    # It asks to read the models' folders, which is about to be done.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -54,17 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     return serve(settings, listener, logs)
 
 
-def _stop_before_serving(*_: object) -> NoReturn:
-    """Nothing is in work yet. Without a handler, the first process of a container would not hear the signal at all."""
-    sys.exit(0)
-
-
 def _complain(message: str) -> None:
     print(f"service: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop_before_serving)
-    # It asks to read the models' folders, which is about to be done.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.exit(main(sys.argv[1:]))

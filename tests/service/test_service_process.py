@@ -171,6 +171,24 @@ def test_sigterm_before_it_serves_ends_it_cleanly(tmp_path):
     assert (child.returncode, log) == (0, "")
 
 
+def test_signals_are_heeded_before_the_libraries_load():
+    """SIGHUP would end it otherwise; and as the first process of a container it would not hear SIGTERM."""
+    look = """
+import runpy, signal, sys
+
+class Look:
+    def find_spec(self, name, path, target=None):
+        if name == "pydantic":
+            print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, callable(signal.getsignal(signal.SIGTERM)))
+            sys.exit(0)
+
+sys.meta_path.insert(0, Look())
+runpy.run_module("service", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True True\n", done.stderr
+
+
 def test_a_port_in_use_is_one_clear_line(tiny_artifact):
     listener, port = bind_free()
     with listener:
