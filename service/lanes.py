@@ -69,14 +69,15 @@ class Lanes:
             thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Lets each lane finish its unit, ends the jobs that wait, and waits for the threads."""
+        """Lets each lane finish its unit, ends the jobs that wait, and waits for the threads, so long for all."""
         with self._changed:
             self._closed = True
             self._end_waiting()
             self._changed.notify_all()
+        until = self._clock() + timeout_s
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout_s)
+                thread.join(max(0.0, until - self._clock()))
 
     def add(self, units: Iterable[Unit]) -> None:
         """Hands units to the lanes."""

@@ -1,5 +1,7 @@
 """What ends a lane, and what does not."""
 
+import itertools
+import threading
 import time
 
 import pytest
@@ -45,6 +47,18 @@ def test_a_lane_that_cannot_take_work_is_not_alive():
     lanes.start()
     lanes.stop()
     assert lanes.alive() == 0
+
+
+def test_lanes_that_hang_are_waited_for_together_not_one_after_another():
+    go, started = threading.Event(), time.monotonic()
+    times = iter([0.0, *[60.0] * 32])
+    lanes = Lanes(32, lambda: next(times), Metrics(), lambda *_: None, begin=lambda _: go.wait(60))
+    lanes.start()
+    lanes.stop(timeout_s=5.0)
+    # One after another they would take 160 s.
+    assert time.monotonic() - started < 80
+    times = itertools.repeat(0.0)
+    go.set()
 
 
 def body(**fields):
