@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,6 +12,7 @@ from .benchmarks.bench_command import add_bench_options, bench
 from .benchmarks.cache_command import add_cache_options, cache
 from .benchmarks.overhead_command import add_overhead_options, overhead
 from .errors import Exit, LoadtestError
+from .faults.command import add_faults_options, faults
 from .merge import add_merge_options, merge
 from .options import RunOptions, add_run_options
 from .promises.commands import PROMISES, add_promises
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="|".join(("slo", "merge", "bench", "overhead", "cache", "traffic", *PROMISES)),
+        metavar="|".join(("slo", "merge", "bench", "overhead", "cache", "traffic", "faults", *PROMISES)),
     )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_merge(commands.add_parser("merge", help="the latencies of several slo runs as one"))
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
     _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
+    _add_faults(commands.add_parser("faults", help="what does the service do when things go wrong?"))
     add_promises(commands)
     return parser
 
@@ -133,6 +136,17 @@ def _traffic(parsed: argparse.Namespace) -> int:
     if built.rated_missing:
         print(f"{built.rated_missing} rated products are not in the catalogue and were left out", file=sys.stderr)
     return Exit.HELD
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    add_faults_options(parser)
+    parser.set_defaults(run=_faults)
+
+
+def _faults(parsed: argparse.Namespace) -> int:
+    # A polite end stops the services too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return faults(parsed, os.environ, print, _progress)
 
 
 def _progress(line: str) -> None:

@@ -43,7 +43,8 @@ class RawServer:
                 self.closed_early.set()
                 return None
             head += line
-        length = int(next(line for line in head.split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1])
+        lengths = (line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+        length = int(next(lengths, b"content-length: 0").split(b":")[1])
         body = file.read(length)
         with self._lock:
             self.requests.append((connection, body))
