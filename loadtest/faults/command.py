@@ -84,8 +84,12 @@ def as_markdown(found: Sequence[Seen], artifact: Path) -> str:
         "well-behaved caller whose every request must get one honest answer.",
         "",
         f"This page was written by `python -m loadtest faults --artifact {artifact} --markdown docs/faults.md`, which",
-        f"takes a few minutes ({total_s:.0f} s of faults here, on a busy machine of two cores), and ends with 1 if one",
-        "does not hold. `--only NAME` runs some, `--list` names them.",
+        f"takes a few minutes ({total_s:.0f} s of faults here, on a busy machine of two cores), and ends with 1 if",
+        "one does not hold. `--only NAME` runs some, `--list` names them. Faults of the model and of lanes, and lanes",
+        "of a known pace, are planted in the service by `SHELFSCORE_PLANTED_FAULTS`, a setting for tests alone that",
+        "says so loudly in the log, and in the metrics as `shelfscore_planted_faults`; what it may say stands in",
+        "`service/planted/grammar.py`. The wall clock jumps by libfaketime where that is installed (or `--faketime`",
+        "names it), else by `loadtest/peers/jumping.py`.",
     ]
     for family in dict.fromkeys(seen.fault.family for seen in found):
         lines += [

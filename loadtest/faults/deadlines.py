@@ -1,6 +1,7 @@
 """Deadlines that are none, in the body and in the headers, and two at once. A micro-batch takes 100 ms here."""
 
 import json
+from collections.abc import Iterable
 
 from .fault import PACED, Fault, Run
 from .raw import ask, post
@@ -30,7 +31,7 @@ def huge(scene: Scene) -> str:
     seen += [only(ask(scene.port, scene.golden(f"{name}: {'9' * 15}")), 200) for name in _HEADERS]
     beyond = [only(ask(scene.port, _with_body(value)), 200, 400, 422) for value in (b"1e400", b"9" * 5000)]
     refused = [only(ask(scene.port, scene.golden(f"{name}: {'9' * 400}")), 422) for name in _HEADERS]
-    return f"{len(seen)} x 200; beyond all numbers {', '.join(beyond)} in the body, {', '.join(refused)} in headers"
+    return f"{len(seen)} x 200; beyond all numbers {_or(beyond)} in the body, {_or(refused)} in headers"
 
 
 def twice_in_body(scene: Scene) -> str:
@@ -47,7 +48,7 @@ def twice_in_headers(scene: Scene) -> str:
     pairs = [(first, second) for first in _HEADERS for second in _HEADERS]
     seen = [only(ask(scene.port, scene.golden(f"{a}: 5000", f"{b}: 1")), 503, 504) for a, b in pairs]
     seen += [only(ask(scene.port, scene.golden(f"{a}: 1", f"{b}: 5000")), 503, 504) for a, b in pairs]
-    return ", ".join(sorted(set(seen)))
+    return _or(seen)
 
 
 def header_and_body(scene: Scene) -> str:
@@ -57,7 +58,7 @@ def header_and_body(scene: Scene) -> str:
         only(ask(scene.port, scene.golden(f"{name}: 1", timeout_ms=5000)), 503, 504),
         only(ask(scene.port, scene.golden(f"{name}: 5000", timeout_ms=1)), 503, 504),
     ]
-    return ", ".join(seen)
+    return _or(seen)
 
 
 def _refused(scene: Scene, *values: bytes) -> str:
@@ -66,7 +67,11 @@ def _refused(scene: Scene, *values: bytes) -> str:
     seen |= {
         only(ask(scene.port, scene.golden(f"{name}: {value.decode()}")), 422) for name in _HEADERS for value in values
     }
-    return f"{' or '.join(sorted(seen))} for {', '.join(value.decode() for value in values)}"
+    return f"{_or(seen)} for {', '.join(value.decode() for value in values)}"
+
+
+def _or(statuses: Iterable[str]) -> str:
+    return " or ".join(sorted(set(statuses)))
 
 
 def _with_body(value: bytes) -> bytes:

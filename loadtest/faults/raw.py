@@ -90,7 +90,9 @@ class Raw:
         """Whether something, or the connection's end, has come within that time."""
         self._socket.settimeout(timeout_s)
         try:
-            return bool(self._read) or not self._receive() or True
+            if not self._read:
+                self._receive()
+            return True
         except TimeoutError:
             return False
         finally:

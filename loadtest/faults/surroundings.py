@@ -80,6 +80,7 @@ def no_descriptors(scene: Scene) -> str:
 def clock_jumps(scene: Scene) -> str:
     """The wall clock goes a day ahead, then a day back, in the middle of requests."""
     file = Path(scene.process.log).with_name(_CLOCK_FILE)
+    how = "Python's clock" if _JUMPING.name in " ".join(psutil.Process(scene.process.pid).cmdline()) else "libfaketime"
     body = golden_body()
     with Witness(scene) as witness:
         for days in (1, -1, 0):
@@ -93,7 +94,7 @@ def clock_jumps(scene: Scene) -> str:
                 answer = whole.send(body[10:]).answer()
                 expect(answer is not None and scene.is_golden(answer), f"{days:+d} days: {statuses_of([answer])}")
                 only(late.answer(), 504)
-    return f"200 and 504 as without it, at +1 and -1 day; {witness}"
+    return f"200 and 504 as without it, at +1 and -1 day, by {how}; {witness}"
 
 
 def busy_neighbour(scene: Scene) -> str:
