@@ -36,6 +36,7 @@ def disk_full(scene: Scene) -> str:
         answers += [ask(scene.port, get("/nowhere")) for _ in range(20)]
     expect({answer.status for answer in answers} == {200, 404}, statuses_of(answers))
     dropped = scene.metric("dropped_log_lines")
+    expect(dropped > 0, "no line is counted as dropped")
     code = _terminate(scene)
     expect(code == 0, f"SIGTERM afterwards: exit code {code}")
     return f"{statuses_of(answers)}; {dropped:g} lines dropped and counted; {witness}; SIGTERM: exit 0"
