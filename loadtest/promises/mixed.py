@@ -15,7 +15,7 @@ from ..generator.process import play
 from ..generator.wire import WireRequest
 from ..measure import Distribution, Outcome, distribution
 from .target import Target, add_target_options, target_of
-from .verdict import Findings, machine_line, spread, table
+from .verdict import Findings, machine_line, spread
 from .watch import Neighbours
 from .workload import add_traffic_options, arrivals_of, closed_plan, open_plan, requests_of
 
@@ -140,7 +140,7 @@ def judge_mixed(
     for number, each in enumerate(rounds, start=1):
         rows.append(_row(str(number), each.alone, each.beside, each.large))
     rows.append(_row("all", alone, beside, large))
-    findings.tables.append(table(rows))
+    findings.tables.append(rows)
     ratios = [each.ratio for each in rounds if each.ratio is not None]
     middle = statistics.median(ratios) if ratios else ratio
     findings.judge(

@@ -17,7 +17,7 @@ from ..errors import Exit, LoadtestError, ServerError
 from .scan_traffic import PRODUCTS_AT_MOST, scan_bodies
 from .target import Target, add_target_options, target_of
 from .trend import slope_of
-from .verdict import Findings, machine_line, table
+from .verdict import Findings, machine_line
 from .watch import Meter, Neighbours, Reading, Ticker
 
 _MB = 1e6
@@ -249,7 +249,7 @@ def _step(target: Target, connection: LeanConnection, products: int) -> Step:
     return Step(products, rss_bytes, kept)
 
 
-def _steps_table(steps: Sequence[Step], full: Step | None) -> str:
+def _steps_table(steps: Sequence[Step], full: Step | None) -> Sequence[Sequence[str]]:
     apart = max(1, len(steps) // _ROWS)
     shown = sorted({*range(0, len(steps), apart), len(steps) - 1, *([steps.index(full)] if full else [])})
     rows = [("products", "resident MB", "products kept", "MB kept", "")]
@@ -265,7 +265,7 @@ def _steps_table(steps: Sequence[Step], full: Step | None) -> str:
                 word,
             )
         )
-    return table(rows)
+    return rows
 
 
 def _check(parsed: argparse.Namespace) -> None:

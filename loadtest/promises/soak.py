@@ -17,7 +17,7 @@ from ..measure import Outcome
 from .soak_traffic import SoakTraffic
 from .target import Target, add_target_options, target_of
 from .trend import Slope, slope_of
-from .verdict import Findings, machine_line, table
+from .verdict import Findings, machine_line
 from .watch import Meter, Neighbours, Reading, Ticker
 
 _LEAKING = Path(__file__).parents[1] / "peers" / "leaking.py"
@@ -166,8 +166,8 @@ def _interval_s(requests: int) -> float:
     return 1.0 if requests >= 10_000 else 0.1
 
 
-def _memory_table(readings: Sequence[Reading]) -> str:
+def _memory_table(readings: Sequence[Reading]) -> Sequence[Sequence[str]]:
     step = max(1, len(readings) // _ROWS)
     rows = [("requests", "resident MB")]
     rows += [(str(each.ended), f"{each.rss_bytes / _MB:.1f}") for each in [*readings[::step][:_ROWS], readings[-1]]]
-    return table(rows)
+    return rows

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import Exit
 from ..measure import Distribution
+from ..pages import Figure, Page, Table
 from ..report import write_json
 
 
@@ -28,7 +29,8 @@ class Findings:
     command: str
     conditions: list[str]
     checks: list[Check] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
+    tables: list[Sequence[Sequence[str]]] = field(default_factory=list)
+    """Rows of cells, the heading first."""
     raw: dict[str, Any] = field(default_factory=dict)
     invalid: list[str] = field(default_factory=list)
     """Why the run answers nothing, if it does not."""
@@ -53,13 +55,20 @@ class Findings:
 
     def as_text(self) -> str:
         """For people."""
-        lines = [f"loadtest {self.command}", *(f"  {line}" for line in self.conditions), *self.tables]
-        rows = [("promise", "measured", "target", "")]
-        rows += [(check.what, check.measured, check.target, _word(check.held)) for check in self.checks]
-        lines.append(table(rows))
+        lines = [f"loadtest {self.command}", *(f"  {line}" for line in self.conditions)]
+        lines += [table(rows) for rows in (*self.tables, self._checks_table())]
         lines += [f"INVALID: {reason}" for reason in self.invalid]
         lines.append(f"{self.exit.name}")
         return "\n".join(lines)
+
+    def page(self, figures: Sequence[Figure]) -> Page:
+        """For people, with pictures."""
+        tables = [Table(self._checks_table()), *(Table(rows) for rows in self.tables)]
+        return Page(f"loadtest {self.command}", self.conditions, self.exit.name, tables, figures, self.invalid)
+
+    def _checks_table(self) -> list[tuple[str, str, str, str]]:
+        rows = [("promise", "measured", "target", "")]
+        return rows + [(check.what, check.measured, check.target, _word(check.held)) for check in self.checks]
 
     def write(self, path: Path | None) -> None:
         """As JSON, raw samples included.
