@@ -3,16 +3,19 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
+from ..capacity.trials import Trial
 from ..errors import Exit, LoadtestError
 from ..generator.plan import Plan
 from ..generator.process import Generator
-from .overload_report import OverloadRun, judge_overload
+from ..pages import add_html_option, check_html_option, write_page
+from .overload_page import overload_figures
+from .overload_report import RECOVERED, OverloadRun, judge_overload
 from .phases import Phase
-from .rated import Step, find_rated
+from .rated import find_rated
 from .target import Target, add_target_options, target_of
 from .watch import Meter, Neighbours, Probe, Prober, Ticker, histogram, read_metrics
 from .workload import add_traffic_options, arrivals_of, open_plan, requests_of
@@ -25,6 +28,7 @@ _MICRO_BATCH = "shelfscore_micro_batch_duration_seconds"
 def add_overload_options(parser: argparse.ArgumentParser) -> None:
     """Adds them."""
     add_target_options(parser)
+    add_html_option(parser)
     add_traffic_options(parser, max_lag_ms=10.0)
     load = parser.add_argument_group("the load")
     load.add_argument("--products", type=int, default=64, help="of each request (default %(default)s)")
@@ -47,6 +51,12 @@ def add_overload_options(parser: argparse.ArgumentParser) -> None:
     must.add_argument("--max-rejection-ms", type=float, default=10.0, help="every 503 (default %(default)s)")
     must.add_argument("--max-ready-ms", type=float, default=20.0, help="p99 of /health/ready (default %(default)s)")
     must.add_argument("--max-growth-mb", type=float, default=10.0, help="of memory, beyond noise (default %(default)s)")
+    must.add_argument(
+        "--max-recovery-s",
+        type=float,
+        default=5.0,
+        help=f"until p99 is at most {RECOVERED:g} times that before the overload (default %(default)s)",
+    )
 
 
 def overload(
@@ -60,10 +70,11 @@ def overload(
     Raises:
         LoadtestError: nothing could be measured.
     """
+    check_html_option(parsed.html)
     with target_of(parsed, environment, say) as target:
         headers = {"x-request-timeout-ms": str(parsed.deadline_ms)}
         requests = requests_of(parsed, target.endpoint, parsed.products, headers)
-        rated, steps = parsed.rated, list[Step]()
+        rated, steps = parsed.rated, list[Trial]()
         if rated is None:
             rated, steps = find_rated(
                 target.endpoint,
@@ -73,6 +84,7 @@ def overload(
                 step_s=parsed.step_s,
                 steps=parsed.steps,
                 seed=parsed.seed + 1000,
+                max_lag_ms=parsed.max_lag_ms,
                 say=say,
             )
         if rated <= 0:
@@ -89,9 +101,11 @@ def overload(
         watched = _watch(target, open_plan(target.endpoint, requests, arrivals))
     run = OverloadRun(parsed.products, parsed.deadline_ms, rated, phases, **watched)
     findings = judge_overload(run, parsed, f"server {target.url}, {len(requests)} distinct requests")
-    findings.raw["rated"] = {"requests_per_s": rated, "tried": [asdict(step) for step in steps]}
+    findings.raw["rated"] = {"requests_per_s": rated, "tried": [step.as_json() for step in steps]}
     print_out(findings.as_text())
     findings.write(parsed.json)
+    if parsed.html:
+        write_page(parsed.html, findings.page(overload_figures(run)))
     return findings.exit
 
 

@@ -8,7 +8,7 @@ from ..generator.plan import Played
 from ..measure import Distribution, distribution
 from .phases import Phase, PhaseSummary, last_rejection_s, recovery_s, summarise_phase
 from .trend import Slope, slope_of
-from .verdict import Findings, machine_line, spread, table
+from .verdict import Findings, machine_line, spread
 from .watch import Histogram, Probe, Reading
 
 _MB = 1e6
@@ -37,7 +37,7 @@ class OverloadRun:
 
 
 def judge_overload(run: OverloadRun, targets: argparse.Namespace, conditions: str) -> Findings:
-    """Against `targets`: min_goodput, max_rejection_ms, max_ready_ms, max_growth_mb, max_lag_ms."""
+    """Against `targets`: min_goodput, max_rejection_ms, max_ready_ms, max_growth_mb, max_recovery_s, max_lag_ms."""
     played = run.played
     lag = distribution(sample.lag_ms for sample in played.samples)
     findings = Findings(
@@ -62,7 +62,7 @@ def judge_overload(run: OverloadRun, targets: argparse.Namespace, conditions: st
         hardest = max(loaded, key=lambda summary: summary.phase.factor)
         _judge_probes(findings, hardest, targets.max_ready_ms)
         _judge_memory(findings, run, [summary.phase for summary in loaded], targets.max_growth_mb)
-    _note_recovery(findings, run, summaries)
+    _judge_recovery(findings, run, summaries, targets.max_recovery_s)
     findings.raw |= {
         "phases": [summary.as_json() for summary in summaries],
         "lag_ms": asdict(lag),
@@ -95,7 +95,7 @@ def _bound_ms(micro: Histogram, q: float) -> str:
     return "unknown" if bound_s is None else f"up to {bound_s * 1e3:g} ms"
 
 
-def _phase_table(summaries: Sequence[PhaseSummary], run: OverloadRun) -> str:
+def _phase_table(summaries: Sequence[PhaseSummary], run: OverloadRun) -> Sequence[Sequence[str]]:
     rated = run.rated * run.products
     rows = [_HEADING]
     for each in summaries:
@@ -114,7 +114,7 @@ def _phase_table(summaries: Sequence[PhaseSummary], run: OverloadRun) -> str:
                 "unknown" if each.server_cores is None else f"{each.server_cores:.2f}",
             )
         )
-    return table(rows)
+    return rows
 
 
 def _judge_phase(
@@ -187,14 +187,20 @@ def _judge_memory(findings: Findings, run: OverloadRun, phases: Sequence[Phase],
     )
 
 
-def _note_recovery(findings: Findings, run: OverloadRun, summaries: Sequence[PhaseSummary]) -> None:
+def _judge_recovery(
+    findings: Findings, run: OverloadRun, summaries: Sequence[PhaseSummary], max_recovery_s: float
+) -> None:
     first, last = summaries[0], summaries[-1]
-    if len(summaries) < 2 or first.phase.factor > 1 or last.phase.factor > 1 or first.accepted is None:
+    overloaded = any(summary.phase.factor > 1 for summary in summaries)
+    if not overloaded or first.phase.factor > 1 or last.phase.factor > 1 or first.accepted is None:
         return
     limit_ms = RECOVERED * first.accepted.p99
     recovered_s = recovery_s(run.played.samples, last.phase, limit_ms)
-    findings.note(
+    findings.judge(
         f"recovery: p99 over a second at most {limit_ms:.0f} ms",
         "not recovered" if recovered_s is None else f"{recovered_s:.1f} s after the overload",
+        f"within {max_recovery_s:g} s",
+        recovered_s is not None and recovered_s <= max_recovery_s,
     )
     findings.note("last 503 after the overload", f"{last_rejection_s(run.played.samples, last.phase):.1f} s")
+    findings.raw["recovery_s"] = recovered_s

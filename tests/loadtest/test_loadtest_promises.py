@@ -11,8 +11,10 @@ from loadtest.errors import Exit
 from loadtest.generator.plan import OpenSample, Played
 from loadtest.generator.wire import wire_request
 from loadtest.measure import Outcome
+from loadtest.pages import render
 from loadtest.promises.mixed import Round, judge_mixed
 from loadtest.promises.overload import phases_of
+from loadtest.promises.overload_page import overload_figures
 from loadtest.promises.overload_report import OverloadRun, judge_overload
 from loadtest.promises.phases import Phase, last_rejection_s, recovery_s, summarise_phase
 from loadtest.promises.rated import find_rated
@@ -24,7 +26,7 @@ from loadtest.promises.watch import Histogram, Probe, Reading, histogram
 
 DEADLINE_MS = 200
 OVERLOAD = argparse.Namespace(
-    min_goodput=0.95, max_rejection_ms=10.0, max_ready_ms=20.0, max_growth_mb=10.0, max_lag_ms=10.0
+    min_goodput=0.95, max_rejection_ms=10.0, max_ready_ms=20.0, max_growth_mb=10.0, max_recovery_s=5.0, max_lag_ms=10.0
 )
 MIXED = argparse.Namespace(max_ratio=3.0, max_refused=0.01, max_lag_ms=10.0)
 
@@ -155,6 +157,30 @@ def test_recovery_is_the_first_second_whose_p99_is_back():
     assert recovery_s([shed(due_s) for due_s in at_rate(20, after)], after, 75.0) is None
 
 
+def slow_after_the_overload(seconds):
+    """The held run, whose accepted requests take four times as long for a while after the overload."""
+    return with_samples(held_run(), lambda s: replace(s, done_s=s.due_s + 0.19) if 30 < s.due_s < 30 + seconds else s)
+
+
+def test_a_recovery_within_its_time_holds_and_one_that_takes_longer_breaks_the_promise():
+    assert broken(verdict(held_run())) == []
+    assert broken(verdict(slow_after_the_overload(4.5))) == []
+    assert broken(verdict(slow_after_the_overload(7.0))) == ["recovery: p99 over a second at most 75 ms"]
+    findings = verdict(slow_after_the_overload(10.0))
+    assert broken(findings) == ["recovery: p99 over a second at most 75 ms"]
+    assert "not recovered" in findings.as_text()
+    assert findings.raw["recovery_s"] is None
+
+
+def test_an_overload_has_a_page_with_its_phases():
+    run = held_run()
+    html = render(verdict(run).page(overload_figures(run)))
+    assert "HELD" in html
+    assert html.count("<svg") == 4
+    for name in ("10x: goodput of rated", ">10x<", "resident memory", "/health/ready"):
+        assert name in html
+
+
 def test_the_last_rejection_is_counted_from_the_end_of_the_overload():
     after = Phase("1x", 1.0, 100.0, 110.0)
     assert last_rejection_s([shed(99.0), shed(103.5), sample(105.0)], after) == 3.5
@@ -186,7 +212,16 @@ def test_the_rated_load_is_the_highest_rate_that_held():
     requests = [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "200"})]
     told = []
     rated, tried = find_rated(
-        endpoint, requests, deadline_ms=200, share=0.99, step_s=60.0, steps=6, seed=1, say=told.append, run=run
+        endpoint,
+        requests,
+        deadline_ms=200,
+        share=0.99,
+        step_s=60.0,
+        steps=6,
+        seed=1,
+        max_lag_ms=10.0,
+        say=told.append,
+        run=run,
     )
     assert 25 < rated <= 32
     assert [step.held for step in tried] == [step.rate <= rated for step in tried]
@@ -212,6 +247,7 @@ def test_a_search_that_is_interrupted_ends(steps_before):
             step_s=1.0,
             steps=6,
             seed=1,
+            max_lag_ms=10.0,
             say=lambda _: None,
             run=run,
         )
