@@ -11,6 +11,8 @@ from pathlib import Path
 from .benchmarks.bench_command import add_bench_options, bench
 from .benchmarks.cache_command import add_cache_options, cache
 from .benchmarks.overhead_command import add_overhead_options, overhead
+from .capacity.command import add_capacity_options, capacity
+from .compare.command import add_compare_options, compare
 from .errors import Exit, LoadtestError
 from .faults.command import add_faults_options, faults
 from .merge import add_merge_options, merge
@@ -43,10 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="|".join(("slo", "merge", "bench", "overhead", "cache", "traffic", "faults", *PROMISES)),
+        metavar="|".join(
+            ("slo", "merge", "capacity", "compare", "bench", "overhead", "cache", "traffic", "faults", *PROMISES)
+        ),
     )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_merge(commands.add_parser("merge", help="the latencies of several slo runs as one"))
+    _add_capacity(commands.add_parser("capacity", help="the highest rate that holds the objective"))
+    _add_compare(commands.add_parser("compare", help="servers side by side under open-loop load"))
     _add_bench(commands.add_parser("bench", help="compare servers side by side"))
     _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
     _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
@@ -74,6 +80,24 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 
 def _merge(parsed: argparse.Namespace) -> int:
     return merge(parsed, print)
+
+
+def _add_capacity(parser: argparse.ArgumentParser) -> None:
+    add_capacity_options(parser)
+    parser.set_defaults(run=_capacity)
+
+
+def _capacity(parsed: argparse.Namespace) -> int:
+    return capacity(parsed, os.environ, print, _progress)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    add_compare_options(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    return compare(parsed, os.environ, print, _progress)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

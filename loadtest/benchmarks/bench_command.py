@@ -10,54 +10,18 @@ from pathlib import Path
 
 from ..errors import Exit, LoadtestError
 from ..report import write_json
-from ..traffic.requests import PRODUCT_FIELDS
 from .bench import Plan, run_bench
 from .bench_report import Conditions, as_json, as_markdown, judge
 from .bench_traffic import add_traffic_options, check_traffic_options, choose_requests, warm_up_of
-from .contestants import PEER_BATCH_SIZE, Contestant, infinity, ours, plain, with_settings
 from .hosting import add_server_options, ports_of
-from .protocols import ProductText
+from .lineup import add_lineup_options, lineup_of
 
 _MAX_IN_FLIGHT = 64
 
 
 def add_bench_options(parser: argparse.ArgumentParser) -> None:
     """Adds them."""
-    who = parser.add_argument_group("who takes part; the first is compared with the peer")
-    who.add_argument(
-        "--artifact", action="append", default=[], metavar="NAME=FOLDER", help="our service on an artifact"
-    )
-    who.add_argument(
-        "--command",
-        action="append",
-        default=[],
-        dest="commands",
-        metavar="'NAME=COMMAND {port}'",
-        help="another server of the same contract, such as another checkout's",
-    )
-    who.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="NAME:SETTING=VALUE",
-        help="a setting for one of these two kinds alone, such as split:STATE_CACHE_BYTES=10000000; may be repeated",
-    )
-    who.add_argument("--plain", type=Path, metavar="FOLDER", help="the same weights behind a plain FastAPI handler")
-    who.add_argument("--peer-model", type=Path, metavar="FOLDER", help="the same weights for infinity-emb, int8 ONNX")
-    who.add_argument("--peer-python", type=Path, metavar="FILE", help="interpreter of infinity-emb's own environment")
-    who.add_argument(
-        "--peer-batch-size",
-        type=int,
-        default=PEER_BATCH_SIZE,
-        metavar="N",
-        help="its own default is 32 (default %(default)s)",
-    )
-    who.add_argument(
-        "--peer-fields",
-        metavar="A,B,C",
-        help="product fields of the peer's text (default: those of the first server's template)",
-    )
+    add_lineup_options(parser, "who takes part; the first is compared with the peer")
     much = parser.add_argument_group("how much")
     much.add_argument("--rounds", type=int, default=5, help="default %(default)s")
     much.add_argument("--requests", type=int, default=40, help="requests a turn (default %(default)s)")
@@ -86,15 +50,7 @@ def bench(
         LoadtestError: nothing could be measured.
     """
     _check(parsed)
-    contestants = with_settings(ours(parsed.artifact, parsed.commands, environment), parsed.settings)
-    if parsed.plain:
-        contestants.append(plain(parsed.plain, environment))
-    peer = infinity(parsed.peer_python, parsed.peer_model, environment, parsed.peer_batch_size)
-    if isinstance(peer, Contestant):
-        contestants.append(peer)
-    else:
-        print_progress(f"going on without the peer: {peer}")
-    _check_names(contestants)
+    lineup = lineup_of(parsed, environment, print_progress)
     plan = Plan(
         settle_s=parsed.settle_s,
         rounds=parsed.rounds,
@@ -112,10 +68,10 @@ def bench(
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
         result = run_bench(
-            contestants,
+            lineup.contestants,
             chosen.requests,
             plan,
-            text=_text(parsed),
+            text=lineup.text,
             log_dir=Path(log_dir),
             say=print_progress,
             introduction=chosen.introduction,
@@ -125,7 +81,7 @@ def bench(
         plan=plan,
         load_before=before,
         load_after=os.getloadavg()[0],
-        peer_missing=peer if isinstance(peer, str) else None,
+        peer_missing=lineup.peer_missing,
         min_ratio=parsed.min_ratio,
         max_p99_ratio=parsed.max_p99_ratio,
     )
@@ -139,7 +95,7 @@ def bench(
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    for name in ("rounds", "requests", "products", "peer_batch_size", "ready_timeout", "request_timeout"):
+    for name in ("rounds", "requests", "products", "ready_timeout", "request_timeout"):
         if not 0 < getattr(parsed, name) <= 100_000:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
     if not 0 <= parsed.settle_s <= 60:
@@ -155,22 +111,6 @@ def _in_flight(text: str) -> tuple[int, ...]:
     if not all(1 <= number <= _MAX_IN_FLIGHT for number in numbers) or len(set(numbers)) < len(numbers):
         raise LoadtestError(f"--in-flight: expected different numbers from 1 to {_MAX_IN_FLIGHT}, found {text!r}")
     return tuple(numbers)
-
-
-def _check_names(contestants: list[Contestant]) -> None:
-    names = [contestant.name for contestant in contestants]
-    if len(set(names)) < len(names):
-        raise LoadtestError(f"expected a name of its own for each contestant, found {', '.join(names)}")
-
-
-def _text(parsed: argparse.Namespace) -> ProductText | None:
-    if parsed.peer_fields is None:
-        return None
-    fields = tuple(name.strip() for name in parsed.peer_fields.split(","))
-    for name in fields:
-        if name not in PRODUCT_FIELDS:
-            raise LoadtestError(f"--peer-fields: expected some of {', '.join(PRODUCT_FIELDS)}, found {name!r}")
-    return ProductText(fields)
 
 
 def _write(path: Path, text: str) -> None:

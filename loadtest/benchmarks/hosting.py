@@ -14,6 +14,7 @@ from .closed_loop import Asked, ask_all
 from .contestants import Contestant
 from .lean import LeanConnection
 from .observed import Counters, read_counters
+from .protocols import ProductText
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,17 @@ class Hosted:
             died = f"died with exit code {code}: " if code is not None else ""
             raise ServerError(f"{self.name} {died}{error or type(error).__name__}{_last_words(self.server)}") from None
 
+    def cpu_s(self) -> float:
+        """User and system time since it started, its children's too.
+
+        Raises:
+            ServerError: it is gone: with its last words.
+        """
+        # A process that has just ended can still be read.
+        if (code := self.server.exit_code()) is not None:
+            raise ServerError(f"{self.name} died with exit code {code}{_last_words(self.server)}")
+        return self.server.usage().cpu_s
+
     def counters(self) -> Counters:
         """What it counts."""
         return read_counters(self.connection)
@@ -46,13 +58,13 @@ class Hosted:
 def hosted(
     contestants: Sequence[Contestant],
     *,
-    ready_path: str,
+    ready_path: str | None = None,
     ready_timeout_s: float,
     request_timeout_s: float,
     ports: tuple[int, int] | None,
     log_dir: Path,
 ) -> Iterator[list[Hosted]]:
-    """All of them, ready.
+    """All of them, ready: by `ready_path`, or each by its own protocol's.
 
     Raises:
         ServerError: one could not be started: with its last words.
@@ -67,7 +79,7 @@ def hosted(
             connection = LeanConnection(Endpoint.parse(server.url), request_timeout_s)
             stack.callback(connection.close)
             try:
-                server.wait_ready(ready_path, ready_timeout_s)
+                server.wait_ready(ready_path or contestant.speaks(ProductText()).ready_path, ready_timeout_s)
             except ServerError as error:
                 raise ServerError(f"{contestant.name} {error}{_last_words(server)}") from None
             running.append(Hosted(contestant.name, server, connection))

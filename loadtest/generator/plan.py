@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..measure import Sample
-from .wire import WireRequest
+from .wire import Judged, WireAnswer, WireRequest, judge_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Plan:
     """Closed loop: makes the n-th request, where `requests` is empty."""
     count: int = 1_000_000
     """Bound of the closed loop."""
+    judge: Callable[[WireAnswer, int], Judged] = judge_answer
+    """What an answer to a request of so many products amounts to, by the server's protocol; it must be picklable."""
     timeout_s: float = 10.0
     max_connections: int = 1000
 

@@ -15,7 +15,7 @@ from ..judging import Judged
 from ..measure import Outcome
 from ..timing import told_stages, total_of
 from .plan import OpenSample, Plan, Played
-from .wire import Channel, WireAnswer, WireRequest, judge_answer
+from .wire import Channel, WireAnswer, WireRequest
 
 _SWEEP_S = 0.1
 _SHORTEST_TIMER_S = 1e-5
@@ -195,7 +195,7 @@ class Player:
         channel.idle_since_s = done_s
         if channel.usable:
             self._idle.append(channel)
-        self._end(call, judge_answer(answer, call.request.products), answer, done_s)
+        self._end(call, self._plan.judge(answer, call.request.products), answer, done_s)
 
     def _lost(self, channel: Channel, reason: str) -> None:
         self._open -= 1

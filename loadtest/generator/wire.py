@@ -41,8 +41,9 @@ def wire_request(
     products: int,
     headers: Mapping[str, str] | None = None,
     abandon_s: float | None = None,
+    path: str = "/score",
 ) -> WireRequest:
-    """POST /score with a body.
+    """POST of a body.
 
     Raises:
         LoadtestError: the endpoint is not plain http.
@@ -52,7 +53,7 @@ def wire_request(
     fields = {"host": f"{endpoint.host}:{endpoint.port}", **JSON_HEADERS, "content-length": str(len(body))}
     fields |= headers or {}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    data = f"POST {endpoint.prefix}/score HTTP/1.1\r\n{head}\r\n".encode() + body
+    data = f"POST {endpoint.prefix}{path} HTTP/1.1\r\n{head}\r\n".encode() + body
     return WireRequest(data, products, abandon_s, deadline_of(headers or {}))
 
 
