@@ -16,7 +16,7 @@ from ..promises.workload import add_traffic_options, requests_of
 from .bisection import Grid
 from .criteria import objective
 from .report import CapacityRun, capacity_figures, judge_capacity
-from .search import Answer, find_capacity
+from .search import HIGHEST, Answer, find_capacity
 from .trials import Examiner, Pace
 
 _READ_S = 1.0
@@ -47,6 +47,7 @@ def add_capacity_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--resolution", type=float, default=0.04, help="between neighbouring rates that are tried (default %(default)s)"
     )
+    how.add_argument("--max-rate", type=float, default=HIGHEST, help="none above is tried (default %(default)g)")
     how.add_argument(
         "--step-requests", type=int, default=1000, help="counted for each rate (default %(default)s)", metavar="N"
     )
@@ -102,6 +103,7 @@ def capacity(
                     answer,
                     confirm_times=parsed.confirm,
                     checks=parsed.check,
+                    highest=parsed.max_rate,
                 )
         except KeyboardInterrupt:
             interrupted = True
@@ -136,6 +138,8 @@ def _check(parsed: argparse.Namespace) -> None:
             raise LoadtestError(f"--{name.replace('_', '-')}: expected more than 0, found {getattr(parsed, name)}")
     if not parsed.min_step_s <= parsed.max_step_s <= 3600:
         raise LoadtestError(f"--max-step-s: expected {parsed.min_step_s:g} to 3600, found {parsed.max_step_s:g}")
+    if not 1 <= parsed.max_rate <= HIGHEST:
+        raise LoadtestError(f"--max-rate: expected 1 to {HIGHEST:g}, found {parsed.max_rate}")
     if not 0.005 <= parsed.resolution <= 1:
         raise LoadtestError(f"--resolution: expected 0.005 to 1, found {parsed.resolution}")
     if not 0 <= parsed.max_error_rate < 1:

@@ -30,9 +30,11 @@ class Answer:
     """Share of the answer -> whether it held."""
 
 
-def search_rate(examiner: Examiner, grid: Grid, closed_loop: float, *, tries: int = 1000) -> Bracket:
+def search_rate(
+    examiner: Examiner, grid: Grid, closed_loop: float, *, tries: int = 1000, highest: float = HIGHEST
+) -> Bracket:
     """The bracket on the grid, from 0.7 times what a closed loop got through."""
-    least, most = grid.below(LOWEST) + 1, grid.below(HIGHEST)
+    least, most = grid.below(LOWEST) + 1, grid.below(highest)
     if closed_loop <= 0:
         return Bracket()
     start = grid.below(_START_SHARE * closed_loop)
@@ -40,7 +42,13 @@ def search_rate(examiner: Examiner, grid: Grid, closed_loop: float, *, tries: in
 
 
 def find_capacity(
-    examiner: Examiner, grid: Grid, answer: Answer, *, confirm_times: float, checks: tuple[float, ...] = ()
+    examiner: Examiner,
+    grid: Grid,
+    answer: Answer,
+    *,
+    confirm_times: float,
+    checks: tuple[float, ...] = (),
+    highest: float = HIGHEST,
 ) -> None:
     """Fills `answer`, whose closed loop is known, so that what was found before an interruption stays.
 
@@ -51,11 +59,12 @@ def find_capacity(
         confirm_times: the confirmation is so many times as long as a trial of the search, with other arrivals. Where it
             fails, it goes down the grid by 1 step, then 2, then 4 ..., until one holds, and halves what lies between.
         checks: shares of the answer that are tried too, each with arrivals of its own.
+        highest: the search tries none above, requests a second.
 
     Raises:
         KeyboardInterrupt: it was stopped.
     """
-    bracket = search_rate(examiner, grid, answer.closed_loop)
+    bracket = search_rate(examiner, grid, answer.closed_loop, highest=highest)
     answer.breaks = None if bracket.breaks is None else grid.rate(bracket.breaks)
     if bracket.holds is None:
         return
