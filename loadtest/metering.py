@@ -38,6 +38,18 @@ class ServerProcess:
             return float(sum(spent.user + spent.system for spent in (each.cpu_times() for each in self._family())))
         return 0.0
 
+    def descriptors(self) -> int | None:
+        """Open file descriptors; None where they cannot be counted."""
+        with suppress(psutil.Error):
+            return int(sum(each.num_fds() for each in self._family())) or None
+        return None
+
+    def threads(self) -> int | None:
+        """None where they cannot be counted."""
+        with suppress(psutil.Error):
+            return int(sum(each.num_threads() for each in self._family())) or None
+        return None
+
     def _family(self) -> list[psutil.Process]:
         if self.pid is None:
             return []
@@ -56,6 +68,14 @@ class Measured(Protocol):
         """0 where it is not known."""
         ...
 
+    def descriptors(self) -> int | None:
+        """None where it is not known."""
+        ...
+
+    def threads(self) -> int | None:
+        """None where it is not known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -67,6 +87,9 @@ class Reading:
     rss_bytes: int
     cpu_s: float
     """Since it started."""
+    descriptors: int | None = None
+    """Open files and sockets; None where they were not counted."""
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,8 @@ class Meter:
         """Reads once; nothing where the process is not known."""
         rss_bytes = self._target.rss_bytes()
         if rss_bytes is not None:
-            self.readings.append(Reading(due_s, self._ended(), rss_bytes, self._target.cpu_s()))
+            used = (self._target.cpu_s(), self._target.descriptors(), self._target.threads())
+            self.readings.append(Reading(due_s, self._ended(), rss_bytes, *used))
 
 
 class MeterProcess:

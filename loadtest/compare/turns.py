@@ -11,7 +11,8 @@ from ..benchmarks.protocols import ProductText, ScoreProtocol, Speaks
 from ..client import Endpoint
 from ..generator.plan import OpenSample, Plan, Played
 from ..generator.process import play
-from ..generator.wire import Judged, WireAnswer, WireRequest, judge_answer, wire_request
+from ..generator.wire import WireAnswer, WireRequest, judge_answer, wire_request
+from ..judging import Judged
 from ..measure import Distribution, Outcome, distribution
 from ..promises.workload import arrivals_of
 from ..traffic.requests import ScoreRequest

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..judging import Judged
 from ..measure import Sample
-from .wire import Judged, WireAnswer, WireRequest, judge_answer
+from .wire import WireAnswer, WireRequest, judge_answer
 
 
 @dataclass(frozen=True, slots=True)

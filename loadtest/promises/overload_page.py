@@ -31,4 +31,10 @@ def usage_lines(readings: Sequence[Reading]) -> list[Line]:
     return [
         Line("resident memory", "MB", [(each.at_s, each.rss_bytes / _MB) for each in readings]),
         Line("CPU", "cores", cores),
+        Line(
+            "open files and sockets",
+            "",
+            [(e.at_s, float(e.descriptors)) for e in readings if e.descriptors is not None],
+        ),
+        Line("threads", "", [(each.at_s, float(each.threads)) for each in readings if each.threads is not None]),
     ]

@@ -35,6 +35,14 @@ class Target:
         """Resident memory of the process and its children; None where the process is not known or gone."""
         return ServerProcess(self.pid).rss_bytes()
 
+    def descriptors(self) -> int | None:
+        """Open file descriptors of the process and its children; None where they cannot be counted."""
+        return ServerProcess(self.pid).descriptors()
+
+    def threads(self) -> int | None:
+        """Of the process and its children; None where they cannot be counted."""
+        return ServerProcess(self.pid).threads()
+
     def cpu_s(self) -> float:
         """User and system time of the process and its children; 0 where it is not known."""
         return ServerProcess(self.pid).cpu_s()

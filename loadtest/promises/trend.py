@@ -1,4 +1,4 @@
-"""Does memory grow? A slope with an interval that neighbouring readings, which are alike, do not make too narrow."""
+"""Does something grow? A slope with an interval that neighbouring readings, which are alike, do not make too narrow."""
 
 import math
 import statistics
@@ -18,6 +18,17 @@ class Slope:
     value: float
     low: float
     high: float
+
+
+def rise_of(values: Sequence[float]) -> float | None:
+    """From the median of the first twelfth to that of the last; None of fewer than two values a twelfth.
+
+    For counts, which move in whole steps: a slope's interval would be as wide as one of them.
+    """
+    if len(values) < 2 * BLOCKS:
+        return None
+    length = len(values) // BLOCKS
+    return statistics.median(values[-length:]) - statistics.median(values[:length])
 
 
 def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:

@@ -3,8 +3,10 @@
 import argparse
 import gzip
 import json
+import os
 import random
 import sys
+import threading
 import unicodedata
 from collections import Counter
 from dataclasses import replace
@@ -16,15 +18,19 @@ from loadtest.client import JSON_HEADERS, Connection, Endpoint
 from loadtest.errors import Exit
 from loadtest.generator.plan import OpenSample, Played
 from loadtest.measure import Outcome
-from loadtest.promises.soak import judge_soak
+from loadtest.pages import render
+from loadtest.promises.soak import judge_soak, soak_figures
 from loadtest.promises.soak_traffic import SoakTraffic
-from loadtest.promises.trend import slope_of
+from loadtest.promises.target import Target
+from loadtest.promises.trend import rise_of, slope_of
 from loadtest.promises.watch import Reading
 from loadtest.servers import Server, free_port
 
 HERE = Path(__file__).parent
 LEAKING = HERE.parents[1] / "loadtest" / "peers" / "leaking.py"
-TARGETS = argparse.Namespace(max_rss_mb=350.0, max_slope=50.0, leak_bytes=300, leak_control=False)
+TARGETS = argparse.Namespace(
+    max_rss_mb=350.0, max_slope=50.0, leak_bytes=300, leak_control=False, max_new_descriptors=3, max_new_threads=0
+)
 ENDPOINT = Endpoint.parse("http://127.0.0.1:8080")
 
 
@@ -119,6 +125,62 @@ def test_a_run_too_noisy_to_see_the_leak_answers_nothing():
 
 def test_too_much_memory_is_broken():
     assert verdict(series(0, base=351e6)).exit is Exit.BROKEN
+
+
+def with_counts(descriptors=lambda _: 30, threads=lambda _: 12):
+    return [
+        replace(each, descriptors=descriptors(each.ended), threads=threads(each.ended))
+        for each in series(0, noise=0.2e6)
+    ]
+
+
+def broken(readings):
+    return [check.what for check in verdict(readings).checks if check.held is False]
+
+
+def test_open_files_and_threads_that_come_and_go_are_flat_and_those_that_pile_up_are_not():
+    wander = random.Random(1)
+    assert broken(with_counts()) == []
+    assert broken(with_counts(descriptors=lambda _: 30 + wander.randint(0, 9))) == []
+    assert broken(with_counts(descriptors=lambda ended: 30 + ended // 5000)) == ["open files and sockets, second half"]
+    assert broken(with_counts(threads=lambda ended: 12 + (ended > 80_000))) == ["threads, second half"]
+    # What is opened once, in the first half, is no leak.
+    assert broken(with_counts(descriptors=lambda ended: 30 + 40 * (ended > 30_000))) == []
+
+
+def test_a_process_that_cannot_be_read_is_not_judged():
+    findings = verdict(series(0))
+    assert findings.exit is Exit.HELD
+    assert "unknown: too few readings" in findings.as_text()
+
+
+def test_a_rise_is_from_the_first_twelfth_to_the_last():
+    assert rise_of([5.0] * 100) == 0.0
+    assert rise_of([float(x) for x in range(120)]) == 110.0
+    assert rise_of([5.0, 90.0, *[5.0] * 50, *[6.0] * 50]) == 1.0
+    assert rise_of([1.0] * 23) is None
+
+
+def test_open_files_and_threads_of_a_process_are_counted(tmp_path):
+    target = Target("http://127.0.0.1:1", os.getpid(), None)
+    before = target.descriptors()
+    with (tmp_path / "a").open("w"), (tmp_path / "b").open("w"):
+        assert target.descriptors() == before + 2
+    release, threads = threading.Event(), target.threads()
+    waiting = threading.Thread(target=release.wait)
+    waiting.start()
+    assert target.threads() == threads + 1
+    release.set()
+    waiting.join()
+    assert Target("http://127.0.0.1:1", None, None).descriptors() is None
+
+
+def test_a_soak_has_a_page():
+    readings = with_counts()
+    html = render(verdict(readings).page(soak_figures(played(), readings)))
+    assert html.count("<svg") == 4
+    for name in ("open files and sockets", "threads", "resident memory", "HELD"):
+        assert name in html
 
 
 def test_a_failed_request_is_broken():
