@@ -12,6 +12,7 @@ _START_SHARE = 0.7
 """Of a closed loop's rate: where open arrivals usually still hold."""
 LOWEST, HIGHEST = 0.05, 5000.0
 """Requests a second that are tried."""
+_RECHECKS = 2
 CONFIRMATIONS = 8
 """Rates that are tried to confirm one, at most."""
 
@@ -31,14 +32,37 @@ class Answer:
 
 
 def search_rate(
-    examiner: Examiner, grid: Grid, closed_loop: float, *, tries: int = 1000, highest: float = HIGHEST
+    examiner: Examiner,
+    grid: Grid,
+    closed_loop: float,
+    *,
+    tries: int = 1000,
+    highest: float = HIGHEST,
+    rechecks: int = 0,
 ) -> Bracket:
-    """The bracket on the grid, from 0.7 times what a closed loop got through."""
+    """The bracket on the grid, from 0.7 times what a closed loop got through.
+
+    `rechecks`: so many times at most the upper end is tried again, and if it holds then, the search goes on above it:
+    one stumble of the machine must not decide.
+    """
     least, most = grid.below(LOWEST) + 1, grid.below(highest)
     if closed_loop <= 0:
         return Bracket()
     start = grid.below(_START_SHARE * closed_loop)
-    return find_bracket(lambda number: examiner.holds(grid.rate(number)), start, least=least, most=most, tries=tries)
+
+    def holds(number: int) -> bool:
+        return examiner.holds(grid.rate(number))
+
+    bracket = find_bracket(holds, start, least=least, most=most, tries=tries)
+    for _ in range(rechecks):
+        if bracket.holds is None or bracket.breaks is None or not holds(bracket.breaks):
+            break
+        held = bracket.breaks
+        if held == most:
+            return Bracket(held, None)
+        above = find_bracket(holds, held + 1, least=held + 1, most=most, leap=1)
+        bracket = Bracket(held if above.holds is None else above.holds, above.breaks)
+    return bracket
 
 
 def find_capacity(
@@ -64,7 +88,7 @@ def find_capacity(
     Raises:
         KeyboardInterrupt: it was stopped.
     """
-    bracket = search_rate(examiner, grid, answer.closed_loop, highest=highest)
+    bracket = search_rate(examiner, grid, answer.closed_loop, highest=highest, rechecks=_RECHECKS)
     answer.breaks = None if bracket.breaks is None else grid.rate(bracket.breaks)
     if bracket.holds is None:
         return

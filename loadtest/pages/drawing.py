@@ -77,10 +77,11 @@ def draw(panels: int, paint: Callable[[Sequence[Any]], None], text: str, *, pane
 
 
 def log_milliseconds(axis: Any, label: str = "") -> None:
-    """Makes an axis logarithmic, with plain numbers where a power of ten needs no exponent."""
+    """Gives a logarithmic axis, once all is drawn on it, plain numbers: 1, 2 and 5 of each power of ten if few fit."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(numticks=6))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
     if label:

@@ -45,11 +45,11 @@ def latency_over_time(
             panel.stairs(by.max, by.edges_s, baseline=None, color=FAINT, lw=0.9, label="slowest")
             panel.stairs(by.p99, by.edges_s, baseline=None, color=colour, lw=1.5, label="p99")
             panel.stairs(by.p50, by.edges_s, baseline=None, color=colour, lw=1.0, ls=(0, (2, 1)), label="p50")
-            panel.set_yscale("log")
-            log_milliseconds(panel.yaxis, "ms")
             panel.set_title(f"{name} ({len(values):,})")
             if limit_ms is not None:
                 panel.axhline(limit_ms, color=INK, lw=0.8, ls=":", label=f"{limit_ms:g} ms")
+            panel.set_yscale("log")
+            log_milliseconds(panel.yaxis, "ms")
             panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         _finish_time(panels, spans)
 

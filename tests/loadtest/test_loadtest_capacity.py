@@ -164,6 +164,21 @@ def test_a_machine_that_stumbles_now_and_then_gives_nearly_the_same_answer():
         assert answer.holds == pytest.approx(steady, rel=0.10)
 
 
+@pytest.mark.parametrize("trial", [2, 3, 4, 6])
+def test_one_trial_in_which_the_machine_is_busy_does_not_decide(trial):
+    class Busy(SimulatedServer):
+        """Four times as slow in one trial: the second is the first at a rate, after the closed loop."""
+
+        def __call__(self, plan):
+            self.service_ms = 64.0 if len(self.plans) + 1 == trial else 16.0
+            return super().__call__(plan)
+
+    steady, _ = found(SimulatedServer(16.0))
+    stumbled, trying = found(Busy(16.0))
+    assert not trying.trials[trial - 2].held
+    assert stumbled.holds == pytest.approx(steady.holds, rel=0.05)
+
+
 def test_every_rate_gets_the_same_pattern_of_arrivals():
     server = SimulatedServer(16.0)
     found(server, repeats=1)
