@@ -107,7 +107,7 @@ def capacity(
                 )
         except KeyboardInterrupt:
             interrupted = True
-        beside = neighbours.line()
+        beside = neighbours.line(examiner.generator_cpu_s)
         elapsed_s = time.monotonic() - start_s
     conditions = [
         f"server {target.url}; {parsed.products} products, "
@@ -117,8 +117,7 @@ def capacity(
         f"rates {parsed.resolution:.0%} apart; each for {parsed.step_requests} requests ({parsed.min_step_s:g} to "
         f"{parsed.max_step_s:g} s) after a tenth of it to warm up; near the limit the majority of {parsed.repeats} "
         f"trials; confirmation {parsed.confirm:g} times as long; seed {parsed.seed}; {elapsed_s:.0f} s in all",
-        # The generator's own work is among it: its processes ended before they could be asked.
-        f"{beside}, the generator's among them",
+        beside,
         machine_line(),
     ]
     readings = [replace(reading, at_s=reading.at_s - start_s) for reading in meter.readings]

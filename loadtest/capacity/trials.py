@@ -108,6 +108,8 @@ class Examiner:
     pause: Callable[[float], object] = time.sleep
     trials: list[Trial] = field(default_factory=list)
     """All of them, in order."""
+    generator_cpu_s: float = 0.0
+    """What the generator used for them."""
 
     def closed_loop(self, seconds: float) -> float:
         """Requests a second that three callers get through, without a deadline. Warms the server up, too.
@@ -168,6 +170,7 @@ class Examiner:
 
     def _play(self, plan: Plan) -> Played:
         played = self.run(plan)
+        self.generator_cpu_s += played.cpu_s
         if played.stopped:
             raise KeyboardInterrupt
         return played

@@ -22,7 +22,11 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
         overload,
     ),
     "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
-    "soak": ("does memory stay flat over many requests of random shapes?", add_soak_options, soak),
+    "soak": (
+        "do memory, open files and threads stay flat over many requests of random shapes?",
+        add_soak_options,
+        soak,
+    ),
     "scan": ("does memory stay bounded over a million distinct products?", add_scan_options, scan),
     "lifecycle": ("starts, stops under load, swaps under load", add_lifecycle_options, lifecycle),
 }
