@@ -89,8 +89,9 @@ def play(plan: Plan, on_progress: Callable[[int], None] = lambda _: None) -> Pla
 
 
 def _play(plan: Plan, orders: Connection, results: Connection) -> None:
-    # Ctrl-C reaches the whole group; the parent decides what it means.
+    # Ctrl-C reaches the whole group, and so may a polite end; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(OSError):
         # Callers on other machines would not wait for the server's threads.
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)

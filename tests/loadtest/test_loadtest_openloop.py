@@ -1,5 +1,8 @@
 """The generator, in its own process, against servers that answer as each test wants."""
 
+import multiprocessing
+import os
+import signal
 import threading
 
 import pytest
@@ -48,6 +51,21 @@ def test_every_arrival_is_sent_and_kept(serve):
     assert all(sample.due_s <= sample.sent_s <= sample.done_s for sample in played.samples)
     assert not played.unfinished
     assert not played.stopped
+
+
+def test_a_polite_end_of_the_whole_group_loses_no_sample(serve):
+    answered = threading.Event()
+
+    def answer(*_):
+        return reply() if answered.wait(HELD_S) else None
+
+    with Generator(plan(serve(answer), at_once(20), timeout_s=HELD_S)) as generator:
+        generator.wait_started()
+        (child,) = multiprocessing.active_children()
+        os.kill(child.pid, signal.SIGTERM)
+        answered.set()
+        played = generator.wait()
+    assert [sample.outcome for sample in played.samples] == [Outcome.ACCEPTED] * 20
 
 
 def test_arrivals_do_not_wait_for_answers(serve):
