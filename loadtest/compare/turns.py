@@ -19,6 +19,7 @@ from ..traffic.requests import ScoreRequest
 
 _IDLE_CORES = 0.1
 _IDLE_S = 0.25
+_MOST_REST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def take_turns(
             first = number + place
             for offset in range(len(entrants)):
                 entrant = entrants[(first + offset) % len(entrants)]
-                wait_idle([each.hosted.cpu_s for each in entrants], schedule.timeout_s, pause)
+                wait_idle([each.hosted.cpu_s for each in entrants], _MOST_REST_S, pause)
                 turn = _take_turn(entrant, schedule, rate, number, run)
                 turns.append(turn)
                 latency = turn.accepted_ms
