@@ -18,7 +18,7 @@ from .faults.command import add_faults_options, faults
 from .merge import add_merge_options, merge
 from .options import RunOptions, add_run_options
 from .promises.commands import PROMISES, add_promises
-from .slo import become_locust
+from .slo import become_locust, gate_artifact
 from .traffic.building import build_traffic
 from .traffic.catalogue import Columns
 
@@ -63,14 +63,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_slo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="http://127.0.0.1:8080", help="the server (default %(default)s)")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--host", default="http://127.0.0.1:8080", help="a server that runs already (default %(default)s)")
+    who.add_argument("--artifact", type=Path, metavar="FOLDER", help="start our service on it instead, for the run")
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the service that is started, such as LANES=2; may be repeated",
+    )
     add_run_options(parser)
     parser.add_argument("--json", dest="result", metavar="FILE", help="the same as --result")
+    parser.add_argument("--html", dest="page", metavar="FILE", help="the same as --page")
     parser.set_defaults(run=_slo)
 
 
 def _slo(parsed: argparse.Namespace) -> int:
-    become_locust(parsed.host, RunOptions.of(parsed), os.environ)
+    options = RunOptions.of(parsed)
+    if parsed.artifact is None:
+        if parsed.setting:
+            raise LoadtestError("--setting: is for a service that is started here; give --artifact")
+        become_locust(parsed.host, options, os.environ)
+    # A polite end stops the service too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return gate_artifact(parsed.artifact, parsed.setting, options, os.environ, _progress)
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:

@@ -30,8 +30,10 @@ from loadtest.judging import Judged, judge
 from loadtest.measure import Outcome, Sample
 from loadtest.metering import MeterProcess, Reading
 from loadtest.options import RunOptions, add_run_options
+from loadtest.pages import check_html_option, write_page
 from loadtest.report import Run, as_json, as_text, summarise_run, write_json
 from loadtest.run_plan import plan_run
+from loadtest.slo_page import as_page
 from loadtest.timing import Stages, told_stages, total_of
 from loadtest.traffic.requests import ScoreRequest
 
@@ -46,6 +48,7 @@ class Replay:
         self._environment = environment
         self._host = (environment.host or "http://127.0.0.1:8080").rstrip("/")
         self._headers = {**JSON_HEADERS, **options.headers}
+        check_html_option(Path(options.page) if options.page else None)
         self._plan = plan_run(options)
         self._pool = ConnectionPool(Endpoint.parse(self._host), options.request_timeout_s)
         self._samples: list[Sample] = []
@@ -95,12 +98,14 @@ class Replay:
         summary, verdict = summarise_run(run)
         sys.stdout.write(as_text(run, summary, verdict))
         sys.stdout.flush()
-        if self._options.result:
-            try:
+        try:
+            if self._options.result:
                 write_json(Path(self._options.result), as_json(run, summary, verdict))
-            except LoadtestError as error:
-                sys.stderr.write(f"{error}\n")
-                return Exit.UNUSABLE if verdict.exit is Exit.HELD else verdict.exit
+            if self._options.page:
+                write_page(Path(self._options.page), as_page(run, summary, verdict))
+        except LoadtestError as error:
+            sys.stderr.write(f"{error}\n")
+            return Exit.UNUSABLE if verdict.exit is Exit.HELD else verdict.exit
         return verdict.exit
 
     @property

@@ -75,6 +75,7 @@ class RunOptions:
     max_requests: int = _option("--max-requests", int, 100_000, "bound of the schedule, warm-up included")
     pid: int = _option("--pid", int, 0, "the server's process, to read its CPU time and memory; 0: not read")
     result: str = _option("--result", str, "", "write options, summary, verdict and raw samples as JSON", "FILE")
+    page: str = _option("--page", str, "", "write one HTML page with pictures, readable offline", "FILE")
 
     def __post_init__(self) -> None:
         above_zero = {"rate", "duration_s", "distinct", "request_timeout_s", "trace_speed"}

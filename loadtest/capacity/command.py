@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from ..errors import Exit, LoadtestError
 from ..pages import add_html_option, check_html_option, write_page
-from ..promises.target import add_target_options, target_of
 from ..promises.verdict import machine_line
 from ..promises.watch import Meter, Neighbours, Ticker
 from ..promises.workload import add_traffic_options, requests_of
+from ..target import add_target_options, target_of
 from .bisection import Grid
 from .criteria import objective
 from .report import CapacityRun, capacity_figures, judge_capacity

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from ..pages import Figure, RatePoint, latency_cdf, latency_over_time, lines_over_time, rate_against_p99
 from ..pages.series import latencies_by_outcome
-from ..promises.overload_page import usage_lines
+from ..pages.usage import usage_lines
 from ..promises.verdict import Findings
 from ..promises.watch import Reading
 from .search import Answer

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..promises.target import start_service
 from ..servers import Server
+from ..target import start_service
 from .scene import Scene
 
 Run = Callable[[Scene], str]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LoadtestError
-from ..promises.target import Target
 from ..servers import Server
+from ..target import Target
 from ..traffic.requests import make_request
 from ..traffic.synthetic import synthetic_request
 from .raw import Answer, ask, get, post

@@ -14,7 +14,7 @@ from ..generator.plan import OpenSample, Played
 from ..generator.process import play
 from ..generator.wire import WireRequest
 from ..measure import Distribution, Outcome, distribution
-from .target import Target, add_target_options, target_of
+from ..target import Target, add_target_options, target_of
 from .verdict import Findings, machine_line, spread
 from .watch import Neighbours
 from .workload import add_traffic_options, arrivals_of, closed_plan, open_plan, requests_of

@@ -12,11 +12,11 @@ from ..errors import Exit, LoadtestError
 from ..generator.plan import Plan
 from ..generator.process import Generator
 from ..pages import add_html_option, check_html_option, write_page
+from ..target import Target, add_target_options, target_of
 from .overload_page import overload_figures
 from .overload_report import RECOVERED, OverloadRun, judge_overload
 from .phases import Phase
 from .rated import find_rated
-from .target import Target, add_target_options, target_of
 from .watch import Meter, Neighbours, Probe, Prober, Ticker, histogram, read_metrics
 from .workload import add_traffic_options, arrivals_of, open_plan, requests_of
 

@@ -14,8 +14,8 @@ from ..benchmarks.observed import Kept, read_counters
 from ..benchmarks.protocols import ScoreProtocol
 from ..client import Endpoint, Reply
 from ..errors import Exit, LoadtestError, ServerError
+from ..target import Target, add_target_options, target_of
 from .scan_traffic import PRODUCTS_AT_MOST, scan_bodies
-from .target import Target, add_target_options, target_of
 from .trend import slope_of
 from .verdict import Findings, machine_line
 from .watch import Meter, Neighbours, Reading, Ticker

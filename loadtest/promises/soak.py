@@ -17,9 +17,9 @@ from ..generator.process import Generator
 from ..measure import Outcome, distribution
 from ..pages import Figure, add_html_option, check_html_option, lines_over_time, write_page
 from ..pages.run_page import figures_of
-from .overload_page import usage_lines
+from ..pages.usage import usage_lines
+from ..target import Target, add_target_options, target_of
 from .soak_traffic import SoakTraffic
-from .target import Target, add_target_options, target_of
 from .trend import Slope, rise_of, slope_of
 from .verdict import Findings, machine_line
 from .watch import Meter, Neighbours, Reading, Ticker

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..client import Connection, Endpoint
 from ..errors import ServerError
 from ..servers import Server
-from .target import start_service
+from ..target import start_service
 from .verdict import Findings
 
 _POLL_S = 0.01

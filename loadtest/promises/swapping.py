@@ -19,8 +19,8 @@ from ..generator.process import Generator
 from ..generator.wire import WireRequest
 from ..measure import Outcome
 from ..servers import Server
+from ..target import start_service
 from .starting import ready_after_s
-from .target import start_service
 from .verdict import Findings
 from .watch import read_metrics
 from .workload import arrivals_of, open_plan

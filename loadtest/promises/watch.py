@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 
 from ..client import Connection, Endpoint
 from ..metering import Meter, Reading, Ticker
-from .target import Target
+from ..target import Target
 
 # The promises have all that watches from here.
 __all__ = [

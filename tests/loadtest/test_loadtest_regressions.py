@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from loadtest.promises.target import start_service
+from loadtest.target import start_service
 
 from ..service.tiny_model import build_tiny_artifact
 

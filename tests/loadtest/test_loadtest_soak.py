@@ -21,10 +21,10 @@ from loadtest.measure import Outcome
 from loadtest.pages import render
 from loadtest.promises.soak import judge_soak, soak_figures
 from loadtest.promises.soak_traffic import SoakTraffic
-from loadtest.promises.target import Target
 from loadtest.promises.trend import rise_of, slope_of
 from loadtest.promises.watch import Reading
 from loadtest.servers import Server, free_port
+from loadtest.target import Target
 
 HERE = Path(__file__).parent
 LEAKING = HERE.parents[1] / "loadtest" / "peers" / "leaking.py"

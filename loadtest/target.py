@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..benchmarks.contestants import GENEROUS, shelfscore
-from ..client import Endpoint, check_ready
-from ..errors import LoadtestError, ServerError
-from ..metering import ServerProcess
-from ..servers import Server, free_port
+from .benchmarks.contestants import GENEROUS, shelfscore
+from .client import Endpoint, check_ready
+from .errors import LoadtestError, ServerError
+from .metering import ServerProcess
+from .servers import Server, free_port
 
 _READY = "/health/ready"
 _READY_S = 60.0
@@ -86,8 +86,26 @@ def target_of(
         yield Target(parsed.host.rstrip("/"), parsed.pid, None)
         return
     folder = parsed.artifact or Path("models/default")
+    with started(folder, parsed.setting, environment, say, launcher=launcher) as target:
+        yield target
+
+
+@contextmanager
+def started(
+    folder: Path,
+    settings: Sequence[str],
+    environment: Mapping[str, str],
+    say: Callable[[str], object],
+    *,
+    launcher: Sequence[str] = (),
+) -> Iterator[Target]:
+    """Our service on an artifact, ready; ended with the block. `launcher`: stands before `-m service`.
+
+    Raises:
+        LoadtestError: it does not start.
+    """
     with tempfile.TemporaryDirectory(prefix="loadtest-") as logs:
-        server = start_service(folder, parsed.setting, environment, Path(logs) / "service.log", launcher=launcher)
+        server = start_service(folder, settings, environment, Path(logs) / "service.log", launcher=launcher)
         try:
             ready_s = server.wait_ready(_READY, _READY_S)
             say(f"the service is ready on {server.url} after {ready_s:.1f} s")
