@@ -13,6 +13,7 @@
 #   make gpu-check  on a machine with a GPU: verifies and times the variant cuda-fp16 of CHECKED
 #   make fuzz       for FUZZ_SECONDS what nobody thought of: bytes, texts, requests; docs/fuzzing.md
 #   make loadtest   the latency objective against the running service
+#   make gate       a short load test of ARTIFACT that fails on errors, missed deadlines or a late generator, not on speed
 #   make lock       pin the newest versions of all dependencies in constraints.txt
 
 PYTHON ?= python3
@@ -39,7 +40,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest lock clean
+.PHONY: help serve test gate lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -100,6 +101,12 @@ evaluate: .venv/.has-training
 loadtest: .venv/.has-loadtest $(TRAFFIC)
 	$(BIN)/python -m loadtest slo --host $(URL) --rate $(RATE) --duration $(DURATION) --p99-ms $(P99_MS) \
 		--max-error-rate $(MAX_ERROR_RATE) $(TRAFFIC:%=--traffic %)
+
+# Deadlines that a slow machine meets too: what fails here is broken, not slow.
+gate: .venv/.has-cpu .venv/.has-loadtest
+	$(BIN)/python -m loadtest slo --artifact $(ARTIFACT) --rate 10 --products 16 --duration 10 --p99-ms 0 \
+		--max-error-rate 0 --setting MAX_TIMEOUT_MS=5000 --setting MAX_BACKLOG_MS=5000 --deadline-ms 5000 \
+		--deadline-slack-ms 500 --max-lag-ms 250
 
 # A six-layer model whose weights the peers serve too, and the default one. Fails where the promise to the first is broken.
 bench: .venv/.has-export .venv/.has-loadtest build/bench/peer/config.json $(BENCH_TRAFFIC)
