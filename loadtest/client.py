@@ -48,6 +48,8 @@ class Reply:
     body: bytes
     server_timing: str = ""
     """The header of that name."""
+    model_version: str | None = None
+    """The header x-model-version; None: there is none."""
 
 
 class Connection:
@@ -66,7 +68,8 @@ class Connection:
         try:
             self._http.request(method, self._prefix + path, body, dict(headers or {}))
             response = self._http.getresponse()
-            return Reply(response.status, response.read(), response.headers.get("server-timing", ""))
+            content, told = response.read(), response.headers
+            return Reply(response.status, content, told.get("server-timing", ""), told.get("x-model-version"))
         except BaseException:
             self.close()
             raise

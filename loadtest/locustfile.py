@@ -135,7 +135,7 @@ class Replay:
             self._record(arrival, request, sent_s, Judged(Outcome.FAILED, f"{type(error).__name__}: {error}"))
         else:
             done_s = self._now()
-            judged = judge(reply.status, reply.body, len(request.products))
+            judged = judge(reply.status, reply.body, len(request.products), reply.model_version)
             self._record(
                 arrival,
                 request,

@@ -8,6 +8,8 @@ from loadtest.histograms import count_of, distribution_of
 from loadtest.options import RunOptions
 from loadtest.run_plan import plan_run
 
+from .raw_server import RawServer, reply, scored
+
 # Latency is not judged, so that no speed of the machine decides.
 CALM = ("--p99-ms=0", "--max-lag-ms=60000", "--products=4", "--distinct=20", "--warmup=0", "--duration=1.5")
 
@@ -39,6 +41,17 @@ def test_a_gate_on_errors_and_schedule_alone_catches_errors(start_service, slo):
     done, _ = slo(start_service("--fail-every=5"), "--rate=40")
     assert done.returncode == 1
     assert "BROKEN: error rate" in last_line(done)
+
+
+def test_a_model_version_in_the_head_that_the_body_denies_is_a_failure(slo):
+    server = RawServer(lambda *_: reply(200, scored(4, version="v1"), [("x-model-version", "v2")]))
+    try:
+        done, report = slo(server, "--rate=20")
+    finally:
+        server.stop()
+    assert done.returncode == 1
+    assert report["summary"]["outcomes"]["failed"] == report["planned"]
+    assert "one model version in the head and another in the body" in done.stdout
 
 
 def test_a_sleep_in_the_handler_is_caught_by_the_median(start_service, slo):
