@@ -1,7 +1,9 @@
 """What an answer to POST /score amounts to."""
 
 import json
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 from .measure import Outcome
 
@@ -34,10 +36,18 @@ def _judge_scores(body: bytes, products: int, version_header: str | None) -> Jud
         scores = contents["scores"]
         version = contents["model"]["version"]
         complete = contents["complete"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Judged(Outcome.FAILED, "status 200 without scores")
     if not isinstance(scores, list) or len(scores) != products:
         return Judged(Outcome.FAILED, "status 200 with another number of scores than of products", version)
     if version_header not in (None, version):
         return Judged(Outcome.FAILED, "status 200 with one model version in the head and another in the body", version)
-    return Judged(Outcome.ACCEPTED if complete else Outcome.LATE, None, version)
+    if complete is not True:
+        return Judged(Outcome.LATE, None, version)
+    if not all(map(_is_score, scores)):
+        return Judged(Outcome.FAILED, "status 200, complete, with a score that is no number", version)
+    return Judged(Outcome.ACCEPTED, None, version)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
