@@ -175,7 +175,7 @@ def summarise(samples: Sequence[Sample], objective: Objective, counted_s: float 
         outcomes={outcome: outcomes[outcome] for outcome in Outcome},
         statuses=dict(Counter("none" if sample.status is None else str(sample.status) for sample in samples)),
         reasons=dict(Counter(sample.reason for sample in samples if sample.reason).most_common()),
-        error_rate=1 - len(accepted) / count if count else 0.0,
+        error_rate=(count - len(accepted)) / count if count else 0.0,
         latency_ms=distribution(accepted),
         by_outcome_ms={outcome: distribution(values) for outcome, values in by_outcome.items()},
         lag_ms=distribution(sample.lag_ms for sample in samples if sample.sent),
@@ -242,9 +242,10 @@ def what_broke(summary: Summary, objective: Objective) -> list[str]:
         (Outcome.FAILED, objective.max_failed_rate),
     ):
         count = summary.outcomes[outcome]
-        if most is not None and count > most * summary.requests:
+        # Divided, not multiplied: 29 of 100 are .29, and .29 times 100 is less than 29.
+        if most is not None and count and count / summary.requests > most:
             broken.append(f"{outcome} {count} of {summary.requests}, objective {most:g} of all")
-    if summary.past_deadline > objective.max_past_deadline * summary.requests:
+    if summary.past_deadline and summary.past_deadline / summary.requests > objective.max_past_deadline:
         broken.append(
             f"answers past their deadline: {summary.past_deadline} (allowed {objective.deadline_slack_ms:g} ms beyond "
             f"it, and {objective.max_past_deadline:g} of all later)"

@@ -87,6 +87,16 @@ def test_what_broke_is_said():
     ]
 
 
+@pytest.mark.parametrize("share", [0.01, 0.07, 0.29, 0.57])
+def test_a_budget_that_is_used_up_to_the_last_request_holds(share):
+    objective = Objective(50, share, 10, max_shed_rate=share)
+    spent = [sample(outcome=Outcome.SHED, status=503)] * round(share * 100)
+    summary = summarise([*spent, *[sample()] * (100 - len(spent))], objective)
+    assert what_broke(summary, objective) == []
+    one_more = summarise([*spent, spent[0], *[sample()] * (99 - len(spent))], objective)
+    assert [problem.split()[0] for problem in what_broke(one_more, objective)] == ["error", "shed"]
+
+
 def test_no_accepted_request_breaks_the_objective():
     summary = summarise([sample(outcome=Outcome.SHED, status=503)], Objective(50, 1, 10))
     assert what_broke(summary, Objective(50, 1, 10)) == ["no request was accepted"]
