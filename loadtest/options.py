@@ -16,6 +16,7 @@ from .traffic.source import CATALOGUE_HELP, REPEAT_HELP, ZIPF_HELP, Source
 ARRIVALS = ("poisson", "burst", "trace")
 _HEADER = re.compile(r" *[A-Za-z0-9!#$%&'*+.^_`|~-]+ *:[ -~]*")
 _LAG_MS = 10.0
+_SHARES = {"max_error_rate", "max_shed_rate", "max_late_rate", "max_failed_rate", "max_past_deadline"}
 
 
 def _option(flag: str, kind: type, default: Any, text: str, metavar: str | None = None, **more: Any) -> Any:
@@ -89,6 +90,9 @@ class RunOptions:
                 raise LoadtestError(f"{flag}: expected more than 0, found {value}")
             if isinstance(value, float) and value < 0:
                 raise LoadtestError(f"{flag}: expected 0 or more, found {value}")
+            if option.name in _SHARES and value is not None and value > 1:
+                # A budget above 1 would let everything pass: whoever gives 5 means 5 %.
+                raise LoadtestError(f"{flag}: expected a share from 0 to 1, found {value:g}")
             choices = option.metadata.get("choices")
             if choices and value not in choices:
                 raise LoadtestError(f"{flag}: expected {', '.join(choices)}, found {value!r}")

@@ -213,6 +213,8 @@ def test_the_command_line_carries_every_option():
         ("--header=näme: value", "--header: expected 'NAME: VALUE' in plain ASCII"),
         ("--header=name: value\nother: value", "--header: expected 'NAME: VALUE' in plain ASCII"),
         ("--deadline-ms=1.5", "--deadline-ms: expected whole milliseconds"),
+        ("--max-error-rate=5", "--max-error-rate: expected a share from 0 to 1, found 5"),
+        ("--max-shed-rate=1.01", "--max-shed-rate: expected a share from 0 to 1, found 1.01"),
     ],
 )
 def test_impossible_options_are_one_line_and_exit_2(slo, option, complaint):
