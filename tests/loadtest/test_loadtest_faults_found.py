@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from loadtest.faults import bombs, deadlines, models
+from loadtest.faults import bombs, deadlines, models, surroundings
 from loadtest.faults import signals as signal_faults
 from loadtest.faults.liveness import check_alive
 from loadtest.faults.scene import NotAsExpected, Scene
@@ -116,6 +116,19 @@ def test_a_wrong_beside_a_fault_is_found(scene_of, score, why):
     scene = scene_of(answering(score))
     with pytest.raises(NotAsExpected, match=why), Witness(scene) as witness:
         scene.wait_until("enough", lambda: sum(witness.statuses.values()) >= 4 or not witness._thread.is_alive(), 10)
+
+
+@pytest.mark.parametrize(
+    ("score", "why"),
+    [
+        (lambda number: good() if number % 3 else None, "closed"),
+        (lambda number: good() if number % 3 else b"HTTP/1.1 soon\r\n\r\n", "ValueError"),
+    ],
+)
+def test_a_caller_that_ends_early_beside_a_busy_neighbour_is_found(scene_of, monkeypatch, score, why):
+    monkeypatch.setattr(surroundings, "_BUSY_S", 0.3)
+    seen = judge(named("busy neighbour"), scene_of(answering(score)), check=lambda _: "not looked at")
+    assert (seen.held, why in seen.seen) == (False, True), seen.seen
 
 
 def test_refusals_beside_a_fault_are_honest(scene_of):
