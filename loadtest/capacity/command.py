@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..errors import Exit, LoadtestError
+from ..client import check_ready
+from ..errors import Exit, LoadtestError, ServerError
 from ..pages import add_html_option, check_html_option, write_page
 from ..promises.verdict import machine_line
 from ..promises.watch import Meter, Neighbours, Ticker
@@ -109,6 +110,7 @@ def capacity(
             interrupted = True
         beside = neighbours.line(examiner.generator_cpu_s)
         elapsed_s = time.monotonic() - start_s
+        gone = "" if interrupted else _why_not_ready(target.url)
     conditions = [
         f"server {target.url}; {parsed.products} products, "
         + (f"deadline {parsed.deadline_ms} ms" if parsed.deadline_ms else "no deadline of the caller's")
@@ -121,13 +123,22 @@ def capacity(
         machine_line(),
     ]
     readings = [replace(reading, at_s=reading.at_s - start_s) for reading in meter.readings]
-    run = CapacityRun(answer, examiner.trials, readings, parsed.products, parsed.p99_ms)
+    run = CapacityRun(answer, examiner.trials, readings, parsed.products, parsed.p99_ms, gone)
     findings = judge_capacity(run, conditions, min_rate=parsed.min_rate, interrupted=interrupted)
     print_out(findings.as_text())
     findings.write(parsed.json)
     if parsed.html:
         write_page(parsed.html, findings.page(capacity_figures(run)))
     return findings.exit
+
+
+def _why_not_ready(url: str) -> str:
+    """In words; empty where it is ready."""
+    try:
+        check_ready(url)
+    except ServerError as error:
+        return str(error)
+    return ""
 
 
 def _check(parsed: argparse.Namespace) -> None:

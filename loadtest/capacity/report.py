@@ -22,6 +22,8 @@ class CapacityRun:
     """Of the server's process, seconds after the start."""
     products: int
     p99_ms: float
+    gone: str = ""
+    """Why the server is not ready after it all; empty where it is: what broke because it died is no capacity."""
 
 
 def judge_capacity(run: CapacityRun, conditions: list[str], *, min_rate: float | None, interrupted: bool) -> Findings:
@@ -49,6 +51,8 @@ def judge_capacity(run: CapacityRun, conditions: list[str], *, min_rate: float |
             "holds" if must else "breaks",
             held is must,
         )
+    if not interrupted:
+        findings.judge("the server afterwards", run.gone or "ready", "ready", not run.gone)
     findings.note("closed loop, 3 in flight", f"{answer.closed_loop:.1f} requests/s")
     if not interrupted and answer.breaks is not None and _late_throughout(run.trials, answer.breaks):
         findings.invalid.append(

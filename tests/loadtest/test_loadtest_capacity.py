@@ -248,6 +248,14 @@ def test_a_server_that_holds_nothing_is_broken_and_one_behind_a_late_generator_a
     assert "for want of a generator" in findings.as_text()
 
 
+def test_a_check_that_broke_because_the_server_died_confirms_nothing():
+    run = replace(run_of(SimulatedServer(16.0), checks=(1.2,)), gone="no server at http://127.0.0.1:1")
+    findings = verdict(run)
+    assert findings.exit is Exit.BROKEN
+    assert "no server at http://127.0.0.1:1" in findings.as_text()
+    assert verdict(run, interrupted=True).exit is Exit.INTERRUPTED
+
+
 def test_a_capacity_has_a_page_with_its_rates():
     run = run_of(SimulatedServer(16.0), checks=(0.9,))
     html = render(verdict(run).page(capacity_figures(run)))
