@@ -51,6 +51,10 @@ def judge_capacity(run: CapacityRun, conditions: list[str], *, min_rate: float |
             "holds" if must else "breaks",
             held is must,
         )
+        if not (interrupted or must or held) and _late_throughout(run.trials, share * (answer.holds or 0.0)):
+            findings.invalid.append(
+                f"the generator was late in every trial at {share:.0%}: that broke for want of it, not of a server"
+            )
     if not interrupted:
         findings.judge("the server afterwards", run.gone or "ready", "ready", not run.gone)
     findings.note("closed loop, 3 in flight", f"{answer.closed_loop:.1f} requests/s")

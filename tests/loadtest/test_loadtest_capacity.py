@@ -248,6 +248,14 @@ def test_a_server_that_holds_nothing_is_broken_and_one_behind_a_late_generator_a
     assert "for want of a generator" in findings.as_text()
 
 
+def test_a_check_that_broke_behind_a_late_generator_answers_nothing():
+    run = run_of(SimulatedServer(16.0), checks=(1.2,))
+    late = [replace(trial, generator_late=trial.purpose == "check at 120%") for trial in run.trials]
+    findings = verdict(replace(run, trials=late))
+    assert findings.exit is Exit.INVALID
+    assert "late in every trial at 120%" in findings.as_text()
+
+
 def test_a_check_that_broke_because_the_server_died_confirms_nothing():
     run = replace(run_of(SimulatedServer(16.0), checks=(1.2,)), gone="no server at http://127.0.0.1:1")
     findings = verdict(run)
