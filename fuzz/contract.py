@@ -61,7 +61,8 @@ def _run(url: str, key: str | None, *, seed: int, seconds: int | None, found: Pa
     command += ["--suppress-health-check=all", "--no-color", f"--report-junit-path={found / 'contract.xml'}"]
     if key is not None:
         command += ["--header", f"Authorization: Bearer {key}"]
-    status = subprocess.run(command, cwd=found, check=False).returncode
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "fuzz.hooks", "PYTHONPATH": str(ROOT)}
+    status = subprocess.run(command, cwd=found, env=environment, check=False).returncode
     if not _scores(url, key):
         print("the service does not score afterwards")
         return 1
