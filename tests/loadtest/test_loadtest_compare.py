@@ -157,6 +157,14 @@ def test_one_that_accepts_nothing_loses_and_two_that_do_answer_nothing():
     assert verdict(both, Gate("ours", "peer", 0.5)).exit is Exit.INVALID
 
 
+def test_nobody_wins_by_turning_callers_away():
+    refusing = [turn("ours", 5.0, 1.0, count=97), turn("ours", 5.0, 1.0, count=3, outcome=Outcome.SHED)]
+    patient = turn("peer", 5.0, 100.0)
+    assert verdict([*refusing, patient], Gate("ours", "peer", 2.0)).exit is Exit.BROKEN
+    seldom = [turn("ours", 5.0, 1.0, count=199), turn("ours", 5.0, 1.0, count=1, outcome=Outcome.SHED)]
+    assert verdict([*seldom, patient], Gate("ours", "peer", 2.0)).exit is Exit.HELD
+
+
 def test_a_turn_behind_its_schedule_or_empty_makes_the_comparison_invalid():
     assert verdict([turn("ours", 5.0, 40.0, lag_ms=11.0)]).exit is Exit.INVALID
     assert verdict([turn("ours", 5.0, 40.0, count=0)]).exit is Exit.INVALID
