@@ -12,6 +12,8 @@ from .histograms import SIGNIFICANT_DIGITS, UNIT, count_of, distribution_of, mer
 from .measure import Distribution, Outcome
 from .report import write_json
 
+_ANSWERS_NOTHING = (Exit.INVALID.name.lower(), Exit.INTERRUPTED.name.lower())
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -90,6 +92,9 @@ def _histograms(path: Path) -> dict[Outcome, str]:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise LoadtestError(f"{path}: cannot be read: {error}") from None
+    verdict: Any = contents.get("verdict") if isinstance(contents, dict) else None
+    if isinstance(verdict, dict) and verdict.get("name") in _ANSWERS_NOTHING:
+        raise LoadtestError(f"{path}: the run was {verdict['name']} and answers nothing: leave it out")
     histograms: Any = contents.get("histograms") if isinstance(contents, dict) else None
     if not isinstance(histograms, dict):
         raise LoadtestError(f"{path}: expected a report of `slo --json`, found no histograms")

@@ -79,10 +79,15 @@ def test_reports_are_merged_and_what_was_merged_can_be_merged_again(loadtest, re
         ("{", "a.json: cannot be read"),
         ("[]", "a.json: expected a report of `slo --json`, found no histograms"),
         ({"histograms": {"unit": "ms"}}, "a.json: expected histograms of 'us', found 'ms'"),
+        (
+            {"histograms": described([]), "verdict": {"name": "invalid"}},
+            "a.json: the run was invalid and answers nothing",
+        ),
+        ({"histograms": described([]), "verdict": {"name": "interrupted"}}, "a.json: the run was interrupted"),
         ({"histograms": {**described([]), "late": "x"}}, "a.json: histograms.late: no HDR histogram"),
     ],
 )
-def test_a_report_without_histograms_is_one_line_and_exit_2(loadtest, report, contents, complaint):
+def test_a_report_that_cannot_be_merged_is_one_line_and_exit_2(loadtest, report, contents, complaint):
     done = loadtest("merge", report("a.json", contents))
     assert done.returncode == 2
     assert complaint in done.stderr
