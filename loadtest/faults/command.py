@@ -64,10 +64,11 @@ def faults(
         print_out(f"BROKEN {seen.fault.name}: expected {seen.fault.expectation}; seen {seen.seen}; {seen.afterwards}")
     if parsed.json is not None:
         write_json(parsed.json, {"tool": "loadtest faults", "machine": machine_line(), "faults": _as_json(found)})
+    if interrupted:
+        print_out(f"interrupted: {len(wanted) - len(found)} of {len(wanted)} were not tried")
+        return Exit.INTERRUPTED
     if parsed.markdown is not None:
         _write(parsed.markdown, as_markdown(found, parsed.artifact))
-    if interrupted:
-        return Exit.INTERRUPTED
     return Exit.BROKEN if broken else Exit.HELD
 
 
@@ -84,7 +85,7 @@ def as_markdown(found: Sequence[Seen], artifact: Path) -> str:
         "well-behaved caller whose every request must get one honest answer.",
         "",
         f"This page was written by `python -m loadtest faults --artifact {artifact} --markdown docs/faults.md`, which",
-        f"takes a few minutes ({total_s:.0f} s of faults here, on a busy machine of two cores), and ends with 1 if",
+        f"takes a few minutes ({total_s:.0f} s of faults here; {machine_line()}), and ends with 1 if",
         "one does not hold. `--only NAME` runs some, `--list` names them. Faults of the model and of lanes, and lanes",
         "of a known pace, are planted in the service by `SHELFSCORE_PLANTED_FAULTS`, a setting for tests alone that",
         "says so loudly in the log, and in the metrics as `shelfscore_planted_faults`; what it may say stands in",

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 
 import pytest
 
+from loadtest.errors import Exit
 from loadtest.faults.command import as_markdown
 from loadtest.faults.suite import FAULTS, Seen, chosen, run_faults
 
@@ -55,6 +57,18 @@ def test_the_command_writes_what_it_saw_and_exits_0(loadtest, artifact, tmp_path
     assert (chunk["name"], chunk["held"], cut["seen"]) == ("broken chunk", True, "400")
     page = (tmp_path / "faults.md").read_text()
     assert "| gzip cut short | 400 | 400 | alive, same scores | held |" in page
+
+
+def test_an_interrupted_run_says_so_and_leaves_the_page_as_it_was(start_loadtest, artifact, tmp_path):
+    page = tmp_path / "faults.md"
+    page.write_text("whole")
+    process = start_loadtest("faults", "--artifact", artifact, "--only=lengths", f"--markdown={page}")
+    assert "held" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.INTERRUPTED
+    assert "were not tried" in out
+    assert page.read_text() == "whole"
 
 
 def test_a_fault_that_nobody_knows_is_unusable(loadtest):
