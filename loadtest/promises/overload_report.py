@@ -175,6 +175,8 @@ def _judge_memory(findings: Findings, run: OverloadRun, phases: Sequence[Phase],
     slope = slope_of([(reading.at_s, float(reading.rss_bytes)) for reading in inside])
     if slope is None:
         findings.note("memory above 1x", "unknown: too few readings")
+        if run.readings:
+            findings.invalid.append("memory above 1x was read too seldom: longer phases")
         return
     seconds = inside[-1].at_s - inside[0].at_s
     growth = Slope(*(value * seconds / _MB for value in (slope.value, slope.low, slope.high)))

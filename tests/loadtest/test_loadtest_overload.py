@@ -111,6 +111,7 @@ def test_memory_that_grows_under_overload_breaks_the_promise():
 
     assert growing(0.4e6) == []
     assert growing(0.6e6) == ["memory above 1x: growth in 20 s"]
+    assert verdict(replace(run, readings=run.readings[:1])).exit is Exit.INVALID
 
 
 def test_a_generator_behind_its_schedule_makes_the_run_invalid():
