@@ -2,22 +2,15 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from .benchmarks.bench_command import add_bench_options, bench
-from .benchmarks.cache_command import add_cache_options, cache
-from .benchmarks.overhead_command import add_overhead_options, overhead
-from .capacity.command import add_capacity_options, capacity
-from .compare.command import add_compare_options, compare
+from .commands import COMMANDS, add_commands, heed_sigterm, say_err
 from .errors import Exit, LoadtestError
-from .faults.command import add_faults_options, faults
 from .merge import add_merge_options, merge
 from .options import RunOptions, add_run_options
-from .promises.commands import PROMISES, add_promises
 from .slo import become_locust, gate_artifact
 from .traffic.building import build_traffic
 from .traffic.catalogue import Columns
@@ -45,20 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="|".join(
-            ("slo", "merge", "capacity", "compare", "bench", "overhead", "cache", "traffic", "faults", *PROMISES)
-        ),
+        metavar="|".join(("slo", "merge", "traffic", *COMMANDS)),
     )
     _add_slo(commands.add_parser("slo", help="does this server hold its objective at this rate?"))
     _add_merge(commands.add_parser("merge", help="the latencies of several slo runs as one"))
-    _add_capacity(commands.add_parser("capacity", help="the highest rate that holds the objective"))
-    _add_compare(commands.add_parser("compare", help="servers side by side under open-loop load"))
-    _add_bench(commands.add_parser("bench", help="compare servers side by side"))
-    _add_overhead(commands.add_parser("overhead", help="what does the service add to ONNX Runtime?"))
-    _add_cache(commands.add_parser("cache", help="what do the caches bring, and do they change a score?"))
     _add_traffic(commands.add_parser("traffic", help="build a traffic file from judgements and a catalogue"))
-    _add_faults(commands.add_parser("faults", help="what does the service do when things go wrong?"))
-    add_promises(commands)
+    add_commands(commands)
     return parser
 
 
@@ -85,9 +70,8 @@ def _slo(parsed: argparse.Namespace) -> int:
         if parsed.setting:
             raise LoadtestError("--setting: is for a service that is started here; give --artifact")
         become_locust(parsed.host, options, os.environ)
-    # A polite end stops the service too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return gate_artifact(parsed.artifact, parsed.setting, options, os.environ, _progress)
+    heed_sigterm()
+    return gate_artifact(parsed.artifact, parsed.setting, options, os.environ, say_err)
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
@@ -97,51 +81,6 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
 
 def _merge(parsed: argparse.Namespace) -> int:
     return merge(parsed, print)
-
-
-def _add_capacity(parser: argparse.ArgumentParser) -> None:
-    add_capacity_options(parser)
-    parser.set_defaults(run=_capacity)
-
-
-def _capacity(parsed: argparse.Namespace) -> int:
-    return capacity(parsed, os.environ, print, _progress)
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    add_compare_options(parser)
-    parser.set_defaults(run=_compare)
-
-
-def _compare(parsed: argparse.Namespace) -> int:
-    return compare(parsed, os.environ, print, _progress)
-
-
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    add_bench_options(parser)
-    parser.set_defaults(run=_bench)
-
-
-def _bench(parsed: argparse.Namespace) -> int:
-    return bench(parsed, os.environ, print, _progress)
-
-
-def _add_overhead(parser: argparse.ArgumentParser) -> None:
-    add_overhead_options(parser)
-    parser.set_defaults(run=_overhead)
-
-
-def _overhead(parsed: argparse.Namespace) -> int:
-    return overhead(parsed, os.environ, print, _progress)
-
-
-def _add_cache(parser: argparse.ArgumentParser) -> None:
-    add_cache_options(parser)
-    parser.set_defaults(run=_cache)
-
-
-def _cache(parsed: argparse.Namespace) -> int:
-    return cache(parsed, os.environ, print, _progress)
 
 
 def _add_traffic(parser: argparse.ArgumentParser) -> None:
@@ -177,21 +116,6 @@ def _traffic(parsed: argparse.Namespace) -> int:
     if built.rated_missing:
         print(f"{built.rated_missing} rated products are not in the catalogue and were left out", file=sys.stderr)
     return Exit.HELD
-
-
-def _add_faults(parser: argparse.ArgumentParser) -> None:
-    add_faults_options(parser)
-    parser.set_defaults(run=_faults)
-
-
-def _faults(parsed: argparse.Namespace) -> int:
-    # A polite end stops the services too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return faults(parsed, os.environ, print, _progress)
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _positive(text: str) -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -63,8 +62,6 @@ def bench(
         pairs_repeat=parsed.zipf is not None,
     )
     chosen = choose_requests(parsed, plan.needed)
-    # A polite end stops the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir:
         result = run_bench(

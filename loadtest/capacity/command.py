@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -77,8 +76,6 @@ def capacity(
         LoadtestError: nothing could be measured.
     """
     _check(parsed)
-    # A polite end stops the server too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with target_of(parsed, environment, say) as target:
         headers = {"x-request-timeout-ms": str(parsed.deadline_ms)} if parsed.deadline_ms else {}
         requests = requests_of(parsed, target.endpoint, parsed.products, headers)

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,8 +78,6 @@ def compare(
     schedule = Schedule(
         parsed.rates, parsed.rounds, parsed.turn_s, parsed.turn_warmup_s, parsed.request_timeout, parsed.seed
     )
-    # A polite end stops the servers too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     turns: list[Turn] = []
     interrupted = False
     try:
