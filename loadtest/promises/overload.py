@@ -21,7 +21,7 @@ from .watch import Meter, Neighbours, Probe, Prober, Ticker, histogram, read_met
 from .workload import add_traffic_options, arrivals_of, open_plan, requests_of
 
 _PROBE_S = 0.1
-_MEMORY_S = 1.0
+_MEMORY_S = 0.1
 _MICRO_BATCH = "shelfscore_micro_batch_duration_seconds"
 
 

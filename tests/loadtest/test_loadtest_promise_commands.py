@@ -26,8 +26,9 @@ def test_overload_that_holds_exits_0(start_service, loadtest, report, tmp_path):
     options = (
         f"--html={page}",
         "--rated=20",
-        "--phases=1x1,2x1,10x1,2x1",
+        "--phases=1x1,2x1,10x2,2x1",
         "--min-goodput=0.1",
+        "--max-growth-mb=1000",
         report.option,
     )
     done = loadtest("overload", "--host", service.url, "--pid", service.pid, *OVERLOAD, *options)
