@@ -2,9 +2,9 @@
 
 The queue works in the order in which requests are due. A request is due when STRETCH times the time has passed that its
 size takes alone, or at its deadline if that is earlier: so one of a single product is due long before one of a
-thousand that came earlier. Sizes count in three classes, so that requests of like size go in the order of their arrival
-instead of letting each slightly smaller one pass. Where being due so early would make others late, a request is due at
-its deadline.
+thousand that came earlier, and requests of like size are due almost in the order of their arrival. No step in what a
+size counts for: the larger half of like requests that lie across it would wait for the smaller one. Where being due so
+early would make others late, a request is due at its deadline.
 
 A request enters if in this order it is predicted to be done by its deadline, and all that were admitted before it still
 are by theirs. What is predicted is lane-seconds of work. Lanes run independent units, so x lane-seconds take x / lanes,
@@ -29,8 +29,8 @@ SMALL_HEADROOM = 1.05
 STRETCH = 4.0
 """How many times the time that its size takes alone a request is to take, where there is room for all."""
 
-SIZES = ((2.0, 0.5), (32.0, 32.0), (math.inf, 512.0))
-"""Classes of requests: up to so many micro-batches of work, taken for so many."""
+LEAST_SIZE, MOST_SIZE = 0.5, 512.0
+"""Micro-batches of work that smaller and larger requests are taken for."""
 
 
 class Admission(Protocol):
@@ -146,7 +146,7 @@ class PredictedTime:
     def _size_s(self, job: Job) -> float:
         unit_s = self.micro_batch_s()
         micro_batches = job.remaining_s / unit_s if unit_s else 0.0
-        return unit_s * next(taken_for for most, taken_for in SIZES if micro_batches <= most)
+        return unit_s * min(MOST_SIZE, max(LEAST_SIZE, micro_batches))
 
 
 class _Schedule:

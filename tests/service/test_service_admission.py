@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.admission import HEADROOM, BoundedBacklog, PredictedTime, RetryAfter
+from service.admission import HEADROOM, STRETCH, BoundedBacklog, PredictedTime, RetryAfter
 from service.backlog import Backlog
 from service.errors import BacklogFullError, OverloadedError, PredictedLateError
 from service.job import Job
@@ -95,13 +95,13 @@ def test_a_small_request_is_due_before_large_ones_that_came_earlier():
     assert not admits(backlog, job_of(1, 0.01))
 
 
-def test_requests_of_like_size_are_due_in_the_order_of_their_arrival():
-    backlog, dues = backlog_of(), []
-    for i, products in enumerate((100, 60, 140, 50, 40)):
-        job = job_of(products, 1.0 + i * 0.01)
-        backlog.enter(job, i * 0.01)
-        dues.append(job.due)
-    assert dues == sorted(dues)
+@given(products=st.integers(1, 4000), fewer=st.integers(0, 3999), lanes=st.integers(1, 4))
+def test_a_request_waits_for_a_smaller_one_that_comes_later_by_what_it_is_larger_and_no_more(products, fewer, lanes):
+    larger, smaller = job_of(products, 60.0), job_of(max(1, products - fewer), 60.0)
+    assert admits(backlog_of(lanes=lanes), larger)
+    lead_s = STRETCH * (larger.remaining_s - smaller.remaining_s) / lanes
+    assert admits(backlog_of(lanes=lanes), smaller, now=lead_s + 1e-6)
+    assert larger.due < smaller.due
 
 
 def test_a_request_that_would_make_others_late_by_going_first_is_due_at_its_deadline():
