@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..client import check_ready
+from ..core_speed import INTERVAL_S, CoreSpeed
 from ..errors import Exit, LoadtestError, ServerError
 from ..pages import add_html_option, check_html_option, write_page
 from ..promises.verdict import machine_line
@@ -90,10 +91,10 @@ def capacity(
             repeats=parsed.repeats,
             settle_s=parsed.settle_s,
         )
-        neighbours, meter, start_s = Neighbours(target), Meter(target), time.monotonic()
+        neighbours, meter, cores, start_s = Neighbours(target), Meter(target), CoreSpeed(), time.monotonic()
         answer, interrupted = Answer(closed_loop=0.0), False
         try:
-            with Ticker(_READ_S, meter.tick):
+            with Ticker(_READ_S, meter.tick), Ticker(INTERVAL_S, cores.tick):
                 answer.closed_loop = examiner.closed_loop(parsed.closed_loop_s)
                 find_capacity(
                     examiner,
@@ -117,10 +118,11 @@ def capacity(
         f"{parsed.max_step_s:g} s) after a tenth of it to warm up; near the limit the majority of {parsed.repeats} "
         f"trials; confirmation {parsed.confirm:g} times as long; seed {parsed.seed}; {elapsed_s:.0f} s in all",
         beside,
+        cores.line(),
         machine_line(),
     ]
     readings = [replace(reading, at_s=reading.at_s - start_s) for reading in meter.readings]
-    run = CapacityRun(answer, examiner.trials, readings, parsed.products, parsed.p99_ms, gone)
+    run = CapacityRun(answer, examiner.trials, readings, parsed.products, parsed.p99_ms, cores, gone)
     findings = judge_capacity(run, conditions, min_rate=parsed.min_rate, interrupted=interrupted)
     print_out(findings.as_text())
     findings.write(parsed.json)

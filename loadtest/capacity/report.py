@@ -1,8 +1,9 @@
 """What a capacity run says: the rates that were tried, the answer with its bracket, and what became of the checks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
+from ..core_speed import CoreSpeed
 from ..pages import Figure, RatePoint, latency_cdf, latency_over_time, lines_over_time, rate_against_p99
 from ..pages.series import latencies_by_outcome
 from ..pages.usage import usage_lines
@@ -22,6 +23,8 @@ class CapacityRun:
     """Of the server's process, seconds after the start."""
     products: int
     p99_ms: float
+    cores: CoreSpeed = field(default_factory=CoreSpeed)
+    """Of the machine, meanwhile."""
     gone: str = ""
     """Why the server is not ready after it all; empty where it is: what broke because it died is no capacity."""
 
@@ -30,10 +33,14 @@ def judge_capacity(run: CapacityRun, conditions: list[str], *, min_rate: float |
     """A rate must have held, at least `min_rate` where one is given; shares up to 1 must hold, those above must not."""
     answer = run.answer
     findings = Findings("capacity", conditions, interrupted=interrupted)
-    findings.tables.append(_trials_table(run.trials))
+    slowness = [run.cores.slowness(trial.start_s, trial.end_s) for trial in run.trials]
+    findings.tables.append(_trials_table(run.trials, slowness))
     findings.raw |= {
         "answer": asdict(answer) | {"checks": {f"{share:g}": held for share, held in answer.checks.items()}},
-        "trials": [trial.as_json() | {"samples": [asdict(sample) for sample in trial.samples]} for trial in run.trials],
+        "trials": [
+            trial.as_json() | {"slowness": slow, "samples": [asdict(sample) for sample in trial.samples]}
+            for trial, slow in zip(run.trials, slowness, strict=True)
+        ],
         "readings": [asdict(reading) for reading in run.readings],
     }
     found = answer.holds is not None and answer.confirmed
@@ -93,9 +100,9 @@ def _answer_in_words(answer: Answer, products: int) -> str:
     return f"{answer.holds:.1f} requests/s, {answer.holds * products:.0f} products/s ({above}){confirmed}"
 
 
-def _trials_table(trials: Sequence[Trial]) -> Sequence[Sequence[str]]:
-    rows = [("requests/s", "for", "requests", "p50 ms", "p99 ms", "not accepted", "generator", "")]
-    for trial in trials:
+def _trials_table(trials: Sequence[Trial], slowness: Sequence[float | None]) -> Sequence[Sequence[str]]:
+    rows = [("requests/s", "for", "requests", "p50 ms", "p99 ms", "not accepted", "generator", "cores", "")]
+    for trial, slow in zip(trials, slowness, strict=True):
         latency = trial.accepted_ms
         rows.append(
             (
@@ -106,6 +113,7 @@ def _trials_table(trials: Sequence[Trial]) -> Sequence[Sequence[str]]:
                 f"{latency.p99:.1f}" if latency else "none",
                 f"{trial.error_rate:.2%}",
                 "late" if trial.generator_late else "in time",
+                "" if slow is None else f"{slow:.2f}x slow",
                 ("held" if trial.held else "broke") + ("" if trial.sure else ", near the limit"),
             )
         )

@@ -47,6 +47,9 @@ class Trial:
     tallies: Sequence[Tally]
     generator_late: bool
     """Whether 1 % of the requests were sent too late for a break to be believed."""
+    start_s: float = 0.0
+    end_s: float = 0.0
+    """Of the counted part, on the system's monotonic clock."""
 
     @property
     def held(self) -> bool:
@@ -161,7 +164,8 @@ class Examiner:
         samples = [sample for sample in played.samples if sample.due_s >= warmup_s]
         lag = distribution(sample.lag_ms for sample in samples)
         late = lag is not None and lag.p99 > self.max_lag_ms
-        trial = Trial(rate, purpose, samples, self.criterion(samples), late)
+        start_s, end_s = played.start_s + warmup_s, played.start_s + played.elapsed_s
+        trial = Trial(rate, purpose, samples, self.criterion(samples), late, start_s, end_s)
         self.trials.append(trial)
         self.say(described(trial))
         # What the server still has to do for callers that were turned away or gave up.

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from ..capacity.trials import Trial
+from ..core_speed import INTERVAL_S, CoreSpeed
 from ..errors import Exit, LoadtestError
 from ..generator.plan import Plan
 from ..generator.process import Generator
@@ -121,10 +122,15 @@ def _watch(target: Target, plan: Plan) -> dict[str, Any]:
     """Plays the plan while the server is watched; times become seconds of the schedule."""
     before = histogram(read_metrics(target.endpoint), _MICRO_BATCH)
     ready, metrics = Prober(target.endpoint, "/health/ready"), Prober(target.endpoint, "/metrics")
-    meter, neighbours = Meter(target), Neighbours(target)
+    meter, neighbours, cores = Meter(target), Neighbours(target), CoreSpeed()
     with ExitStack() as watching:
         generator = watching.enter_context(Generator(plan))
-        for interval_s, tick in ((_PROBE_S, ready.tick), (_PROBE_S, metrics.tick), (_MEMORY_S, meter.tick)):
+        for interval_s, tick in (
+            (_PROBE_S, ready.tick),
+            (_PROBE_S, metrics.tick),
+            (_MEMORY_S, meter.tick),
+            (INTERVAL_S, cores.tick),
+        ):
             watching.enter_context(Ticker(interval_s, tick))
         played = generator.wait()
     start_s = played.start_s
@@ -133,7 +139,7 @@ def _watch(target: Target, plan: Plan) -> dict[str, Any]:
         "ready": [Probe(p.due_s - start_s, p.done_s - start_s, p.status) for p in ready.probes],
         "metrics": [Probe(p.due_s - start_s, p.done_s - start_s, p.status) for p in metrics.probes],
         "readings": [replace(reading, at_s=reading.at_s - start_s) for reading in meter.readings],
-        "neighbours": neighbours.line(played.cpu_s),
+        "neighbours": f"{neighbours.line(played.cpu_s)}; {cores.line()}",
         "micro_batches": histogram(read_metrics(target.endpoint), _MICRO_BATCH).since(before),
     }
 
