@@ -51,6 +51,7 @@ def add_overload_options(parser: argparse.ArgumentParser) -> None:
     must.add_argument("--min-goodput", type=float, default=0.95, help="share of the rated (default %(default)s)")
     must.add_argument("--max-rejection-ms", type=float, default=10.0, help="every 503 (default %(default)s)")
     must.add_argument("--max-ready-ms", type=float, default=20.0, help="p99 of /health/ready (default %(default)s)")
+    must.add_argument("--max-metrics-ms", type=float, default=50.0, help="p99 of /metrics (default %(default)s)")
     must.add_argument("--max-growth-mb", type=float, default=10.0, help="of memory, beyond noise (default %(default)s)")
     must.add_argument(
         "--max-recovery-s",

@@ -22,7 +22,13 @@ from .hand_made import broken, played, sample, shed
 
 DEADLINE_MS = 200
 OVERLOAD = argparse.Namespace(
-    min_goodput=0.95, max_rejection_ms=10.0, max_ready_ms=20.0, max_growth_mb=10.0, max_recovery_s=5.0, max_lag_ms=10.0
+    min_goodput=0.95,
+    max_rejection_ms=10.0,
+    max_ready_ms=20.0,
+    max_metrics_ms=50.0,
+    max_growth_mb=10.0,
+    max_recovery_s=5.0,
+    max_lag_ms=10.0,
 )
 
 
@@ -98,6 +104,8 @@ def test_probes_that_are_slow_or_refused_break_the_promise_at_the_highest_load()
     run = held_run()
     slow = [replace(probe, done_s=probe.due_s + 0.05) if 20 <= probe.due_s < 30 else probe for probe in run.ready]
     assert broken(verdict(replace(run, ready=slow))) == ["10x: /health/ready p99"]
+    held_up = [replace(probe, done_s=probe.due_s + 0.06) if 20 <= probe.due_s < 30 else probe for probe in run.metrics]
+    assert broken(verdict(replace(run, metrics=held_up))) == ["10x: /metrics p99"]
     refused = [replace(probe, status=503) if probe.due_s > 29 else probe for probe in run.ready]
     assert broken(verdict(replace(run, ready=refused))) == ["10x: probes not answered 200"]
 

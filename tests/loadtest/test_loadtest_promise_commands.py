@@ -7,7 +7,10 @@ import time
 import pytest
 
 PATIENT = ("--max-lag-ms=60000", "--distinct=20")
-OVERLOAD = (*PATIENT, "--products=4", "--deadline-ms=60000", "--max-rejection-ms=60000", "--max-ready-ms=60000")
+OVERLOAD = (
+    *(*PATIENT, "--products=4", "--deadline-ms=60000"),
+    *("--max-rejection-ms=60000", "--max-ready-ms=60000", "--max-metrics-ms=60000"),
+)
 
 
 @pytest.fixture
