@@ -9,13 +9,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .deadline import deadline_at
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
+from .exposition import FORMATS, choose_format
 from .keys import Keys
 from .metrics import Metrics
 from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
@@ -124,13 +124,14 @@ def _add_small_routes(app: FastAPI, runtime: Runtime) -> None:
         "/metrics",
         summary="Prometheus metrics",
         response_class=Response,
-        responses=answers(None, "text/plain") | problems(),
+        responses=answers(None, *(each.media_type for each in FORMATS)) | problems(),
     )
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
+        wanted = choose_format(request.headers.get("accept", ""))
         # It takes milliseconds. One at a time: whoever asks faster would keep lanes and event loop waiting.
         async with rendering:
-            text = await asyncio.to_thread(runtime.metrics.render)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+            content = await asyncio.to_thread(runtime.metrics.render, wanted)
+        return Response(content, media_type=wanted.content_type)
 
     @app.get("/models", summary="The loaded models", responses=answers(Models) | problems(401))
     async def models() -> Response:

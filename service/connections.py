@@ -10,7 +10,9 @@ import resource
 from collections.abc import Callable
 from typing import Protocol
 
+from .errors import TooManyConnectionsError
 from .metrics import Metrics
+from .outcomes import ending_of
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -139,6 +141,10 @@ class Connections:
     def refused(self, reason: str) -> None:
         """Counts a connection that was ended before its request, or in the middle of it."""
         self._metrics.refused_connections.labels(reason).inc()
+
+    def refused_score(self) -> None:
+        """Counts a POST /score that found too many connections: no application sees it."""
+        self._metrics.score_ended(ending_of(TooManyConnectionsError()), 0.0)
 
     def _sweep(self) -> None:
         # First, for whatever goes wrong with one connection must not keep the others.

@@ -4,6 +4,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from .outcomes import Ending
+
 SCOPE_KEY = "shelfscore"
 ARRIVAL_KEY = "shelfscore.arrival"
 """Where the connection leaves the time at which a request's head was whole."""
@@ -16,8 +18,13 @@ current_request_id: ContextVar[str | None] = ContextVar("current_request_id", de
 
 @dataclass(slots=True)
 class RequestInfo:
-    """Arrival (monotonic, in seconds), id, and what the access log adds for this route."""
+    """Arrival (monotonic, in seconds), id, and what the access log adds for this route.
+
+    Attributes:
+        ending: of a POST /score that is answered.
+    """
 
     arrival: float
     request_id: str
     log_fields: dict[str, Any] = field(default_factory=dict)
+    ending: Ending | None = None

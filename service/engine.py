@@ -35,10 +35,19 @@ class Fresh:
 
 
 class Kept(NamedTuple):
-    """What an engine keeps of earlier requests: the states of so many products, in about so many bytes."""
+    """What an engine keeps of earlier requests.
+
+    Attributes:
+        products: of so many products the state, or the token ids.
+        bytes: in about so many.
+        cache: what kind of cache it is: token, state or score.
+        limit_bytes: most that it may take; 0 where it is off.
+    """
 
     products: int
     bytes: int
+    cache: str = "token"
+    limit_bytes: int = 0
 
 
 @dataclass(frozen=True)  # without slots, for cached_property

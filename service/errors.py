@@ -15,6 +15,7 @@ ServiceError
  |    +-- TooManyPipelinedError      429  on one connection; only metrics see it
  |    +-- ClientGoneError            499  nobody reads the answer; only logs and metrics see it
  +-- InternalError                   500  our fault
+ |    +-- ModelFailedError                the model raised, or a lane's work around it
  +-- UnavailableError                503  carries Retry-After
  |    +-- NotReadyError                   loading, or failed to load
  |    +-- DrainingError                   stopping
@@ -140,8 +141,15 @@ class InternalError(ServiceError):
     """Our fault. What went wrong is in the log under the request id, never in the answer."""
 
 
+class ModelFailedError(InternalError):
+    """The model raised, or a lane's work around it."""
+
+    def __init__(self) -> None:
+        super().__init__("the model could not score this request")
+
+
 class UnavailableError(ServiceError):
-    """Cannot be done at present. `reason` labels the metric of shed requests."""
+    """Cannot be done at present. `reason` labels the metric of scoring requests."""
 
     reason = "unavailable"
 

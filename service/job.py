@@ -17,6 +17,8 @@ class StageTimes:
     submitted: float
     prepare_started: float | None = None
     prepare_ended: float | None = None
+    encode_started: float | None = None
+    encode_ended: float | None = None
     pairs_started: float | None = None
     pairs_ended: float | None = None
 
@@ -24,6 +26,11 @@ class StageTimes:
     def tokenize_s(self) -> float:
         """From the first product taken up to the last one prepared."""
         return _span(self.prepare_started, self.prepare_ended)
+
+    @property
+    def encode_s(self) -> float:
+        """From the first products taken to be encoded up to the last ones done: a part of `tokenize_s`."""
+        return _span(self.encode_started, self.encode_ended)
 
     @property
     def inference_s(self) -> float:
@@ -56,6 +63,7 @@ class Job:
         first_s: lane-seconds until its caller gets something: all of it, or of a partial answer a first micro-batch.
         promised: whether admission predicted that it would be done in time.
         predicted_s: seconds from its admission to its end, as admission saw it; 0 where nothing was predicted.
+        tokens: of its pairs, as far as they are planned; without padding.
     """
 
     def __init__(
@@ -83,6 +91,7 @@ class Job:
         self.asked_s = 0.0
         self.promised = False
         self.predicted_s = 0.0
+        self.tokens = 0
         self.error: Exception | None = None
         self.ended = False
         self._on_finish = on_finish
@@ -107,9 +116,10 @@ class Job:
             self.remaining_s = max(0.0, self.remaining_s - seconds)
             self.first_s = max(0.0, self.first_s - seconds)
 
-    def replan(self, expected_s: float, planned_s: float) -> None:
-        """Replaces a guess of some of its work by what is known once it is planned."""
+    def replan(self, expected_s: float, planned_s: float, tokens: int = 0) -> None:
+        """Replaces a guess of some of its work by what is known once it is planned, and adds the pairs' tokens."""
         with self._lock:
+            self.tokens += tokens
             self.remaining_s = max(0.0, self.remaining_s - expected_s + planned_s)
             if not self.partial:
                 self.first_s = self.remaining_s

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from .errors import ClientGoneError, DeadlineExceededError, DrainingError, InternalError
+from .errors import ClientGoneError, DeadlineExceededError, DrainingError, ModelFailedError
 from .job import Job
 from .metrics import Metrics
 from .work_queue import Unit, WorkQueue
@@ -48,6 +48,8 @@ class Lanes:
         self._changed = threading.Condition()
         self._closed = False
         self._busy_since: list[float | None] = [None] * count
+        # Each written by its own lane.
+        self._worked_s = [0.0] * count
         self._threads = [
             threading.Thread(target=self._work, args=(i,), name=f"{name}-{i}", daemon=True) for i in range(count)
         ]
@@ -62,6 +64,16 @@ class Lanes:
         """Units that wait for a lane."""
         with self._changed:
             return len(self._queue)
+
+    @property
+    def busy(self) -> int:
+        """Lanes that are at work."""
+        return sum(since is not None for since in self._busy_since)
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds of all lanes in units that they are done with."""
+        return sum(self._worked_s)
 
     def start(self) -> None:
         """Starts the threads."""
@@ -131,10 +143,13 @@ class Lanes:
     def _run_on(self, units: Sequence[Unit], free_at: float, lane: int | None = None) -> None:
         """Runs units and what follows from them."""
         while units:
+            begun = self._clock()
             if lane is not None:
-                self._busy_since[lane] = self._clock()
+                self._busy_since[lane] = begun
             following = self._run(units, free_at)
             free_at = self._clock()
+            if lane is not None:
+                self._worked_s[lane] += free_at - begun
             units = [following] if following is not None else []
 
     def _run(self, units: Sequence[Unit], free_at: float) -> Unit | None:
@@ -188,8 +203,8 @@ class Lanes:
         return (), waited
 
 
-def _failure(cause: BaseException) -> InternalError:
-    failure = InternalError("the model could not score this request")
+def _failure(cause: BaseException) -> ModelFailedError:
+    failure = ModelFailedError()
     failure.__cause__ = cause
     return failure
 

@@ -23,7 +23,7 @@ class BoundedLru(Generic[K, V]):
     """
 
     def __init__(self, max_bytes: int, size_of: Callable[[K, V], int], least_entries: int = 100) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._largest = max_bytes // least_entries
         self._size_of = size_of
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
@@ -53,7 +53,7 @@ class BoundedLru(Generic[K, V]):
         with self._lock:
             for key, value in zip(keys, values, strict=True):
                 self._put(key, value)
-            while self.bytes_used > self._max_bytes:
+            while self.bytes_used > self.max_bytes:
                 _, (_, size) = self._entries.popitem(last=False)
                 self.bytes_used -= size
 

@@ -38,8 +38,7 @@ class OnnxEngine:
         self._template = artifact.manifest.template
         self._fields = tuple(field.name for field in self._template.fields)
         self._cache = TokenCache(token_cache_bytes) if token_cache_bytes else None
-        self._hits = metrics.cache_lookups.labels("hit")
-        self._misses = metrics.cache_lookups.labels("miss")
+        self._hits, self._misses = (metrics.cache_lookups.labels("token", result) for result in ("hit", "miss"))
         self._graph = Graph(artifact.variant_path(variant.name), variant.device, [OUTPUT])
         self._graph.check_inputs(INPUTS)
         self._inputs = {name: DTYPES[kind] for name, kind in self._graph.inputs.items()}
@@ -88,7 +87,9 @@ class OnnxEngine:
 
     def kept(self) -> Kept:
         """The token cache."""
-        return Kept(len(self._cache), self._cache.bytes_used) if self._cache is not None else Kept(0, 0)
+        if self._cache is None:
+            return Kept(0, 0, "token")
+        return Kept(len(self._cache), self._cache.bytes_used, "token", self._cache.max_bytes)
 
     def forget(self) -> None:
         """Empties the token cache."""

@@ -70,11 +70,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _problem(status) for status in sorted({*EVERYWHERE, *statuses})}
 
 
-def answers(model: type[BaseModel] | None, media_type: str = "application/json") -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that succeeds with this model, or with text."""
+def answers(model: type[BaseModel] | None, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that succeeds with this model, or with text of one of these types."""
     answer: dict[str, Any] = {"description": "As it is at present.", "headers": _headers(REQUEST_ID_HEADER)}
     if model is None:
-        return {200: {**answer, "content": {media_type: {"schema": {"type": "string"}}}}}
+        return {200: {**answer, "content": {each: {"schema": {"type": "string"}} for each in media_types}}}
     return {200: {**answer, "model": model}}
 
 

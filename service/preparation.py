@@ -191,11 +191,14 @@ class Preparation:
     def _encode(
         self, batch: MicroBatch, fresh: Sequence[tuple[Sequence[int], Fresh]], _: Sequence[Unit]
     ) -> Unit | None:
+        times = self._job.times
         started = self._clock()
+        if times.encode_started is None:
+            times.encode_started = started
         states = self._engine.encode_products([product for _, product in fresh])
         ended = self._clock()
         self._cost.observe_encode(ended - started, len(fresh), batch.longest)
-        self._job.times.prepare_ended = ended
+        times.encode_ended = times.prepare_ended = ended
         for (same, _product), state in zip(fresh, states, strict=True):
             for i in same:
                 self._states[i] = state

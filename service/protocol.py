@@ -125,6 +125,8 @@ class Protocol(BoundedParsing):
         cast(dict[str, Any], self.scope)[WHOLE_BODY_KEY] = exchange.has_whole_body
         if self._connections.is_above(self):
             if not is_probe(self.scope["method"], path):
+                if self.scope["method"] == "POST" and path == "/score":
+                    self._connections.refused_score()
                 self.fail(TooManyConnectionsError())
             exchange.keep_alive = False
         self._connections.heads.discard(self)

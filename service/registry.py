@@ -64,10 +64,10 @@ class LoadedModel:
         return self.model.manifest.version
 
     @property
-    def info(self) -> tuple[str, str, str, str]:
+    def info(self) -> tuple[str, str, str, str, str]:
         """Label values of the metric `model_info`."""
-        manifest = self.model.manifest
-        return self.name, manifest.version, manifest.architecture, self.model.variant.name
+        manifest, variant = self.model.manifest, self.model.variant
+        return self.name, manifest.version, manifest.architecture, variant.name, variant.precision
 
     @contextmanager
     def use(self) -> Iterator["LoadedModel"]:

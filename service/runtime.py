@@ -99,6 +99,12 @@ class Runtime:
         )
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
+        metrics.watch("lanes_busy", "Inference threads that are at work.", lambda: self.lanes.busy)
+        metrics.watch_count(
+            "lane_busy_seconds",
+            "Seconds of all inference threads in micro-batches and preparations that are done.",
+            lambda: self.lanes.worked_s,
+        )
         metrics.watch("queued_units", "Micro-batches and preparations waiting for a lane.", lambda: self.lanes.waiting)
         metrics.watch("queued_products", "Products admitted and not yet scored.", lambda: backlog.products)
         metrics.watch("backlog_seconds", "Lane-seconds of admitted work, as predicted.", lambda: backlog.seconds)
@@ -113,6 +119,14 @@ class Runtime:
             lambda: sum(kept.products for kept in self._kept()),
         )
         metrics.watch("kept_bytes", "Memory that these take.", lambda: sum(kept.bytes for kept in self._kept()))
+        metrics.watch_each(
+            *("cache_bytes", "Memory that a cache takes, over all models.", "cache"),
+            lambda: self._by_cache(lambda kept: kept.bytes),
+        )
+        metrics.watch_each(
+            *("cache_limit_bytes", "Most memory that a cache may take, over all models; 0 where it is off.", "cache"),
+            lambda: self._by_cache(lambda kept: kept.limit_bytes),
+        )
         metrics.watch("ready", "1 when ready for requests.", lambda: self.unavailable() is None)
 
     def start(self) -> None:
@@ -142,9 +156,8 @@ class Runtime:
 
     def forget(self) -> None:
         """Empties the caches of all models: memory is short."""
-        for slot in self.registry.slots() if self.registry is not None else []:
-            for loaded in slot.models():
-                loaded.scorer.forget()
+        for loaded in self._loaded():
+            loaded.scorer.forget()
         self._on_loaded()
 
     def reload(self) -> None:
@@ -285,9 +298,19 @@ class Runtime:
         if self.settings.pin_lanes:
             stay_on_core(lane)
 
-    def _kept(self) -> list[Kept]:
+    def _loaded(self) -> list[LoadedModel]:
         slots = self.registry.slots() if self.registry is not None else []
-        return [loaded.model.engine.kept() for slot in slots for loaded in slot.models()]
+        return [loaded for slot in slots for loaded in slot.models()]
+
+    def _kept(self) -> list[Kept]:
+        return [loaded.model.engine.kept() for loaded in self._loaded()]
+
+    def _by_cache(self, count: Callable[[Kept], int]) -> dict[str, float]:
+        """Sums over all models."""
+        sums: dict[str, float] = {}
+        for kept in (*self._kept(), *(loaded.scorer.kept_scores for loaded in self._loaded())):
+            sums[kept.cache] = sums.get(kept.cache, 0.0) + count(kept)
+        return sums
 
     def _unit_s(self) -> float:
         """Lane-seconds of the longest unit of work, of the slowest model."""

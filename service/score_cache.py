@@ -32,8 +32,15 @@ class ScoreCache:
     def __init__(self, max_bytes: int, fields: Sequence[str], metrics: Metrics) -> None:
         self._logits: BoundedLru[Key, float] = BoundedLru(max_bytes, _entry_bytes)
         self._fields = tuple(fields)
-        self._hits = metrics.score_cache_lookups.labels("hit")
-        self._misses = metrics.score_cache_lookups.labels("miss")
+        self._hits, self._misses = (metrics.cache_lookups.labels("score", result) for result in ("hit", "miss"))
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bound of `bytes_used`."""
+        return self._logits.max_bytes
 
     @property
     def bytes_used(self) -> int:

@@ -13,7 +13,7 @@ from artifact import Product
 
 from .backlog import Backlog
 from .cost import CostModel
-from .engine import Engine, Outlook, ProductState, QueryState
+from .engine import Engine, Kept, Outlook, ProductState, QueryState
 from .errors import DeadlineExceededError
 from .job import Job
 from .metrics import Metrics
@@ -82,6 +82,7 @@ class Scorer:
         self._clock = clock
         self._metrics = metrics
         self._at_hand = metrics.product_states.labels("memory")
+        self._state_hits = metrics.cache_lookups.labels("state", "hit")
         self._cost = cost
         self._cache = cache
         # Where lanes do both, and micro-batches wait for no others.
@@ -137,6 +138,7 @@ class Scorer:
             self._backlog.enter(job, now)
         if outlook.states is not None:
             self._at_hand.inc(len(left) - len(outlook.unknown))
+            self._state_hits.inc(len(left) - len(outlook.unknown))
         pair_s = self._cost.pairs_of_request_s(len(left), outlook.pair_tokens) / len(left)
         work = _Work(job, work.positions, work.keys, outlook.pair_tokens, pair_s)
         preparation = Preparation(
@@ -166,6 +168,13 @@ class Scorer:
         if outlook.unknown_of(first) == first:
             first = min(first, max(1, int(self._encode_tokens / max(1.0, outlook.fresh_tokens))))
         return self._predict_s(first, outlook)
+
+    @property
+    def kept_scores(self) -> Kept:
+        """What the score cache keeps: pairs here, not products."""
+        if self._cache is None:
+            return Kept(0, 0, "score")
+        return Kept(len(self._cache), self._cache.bytes_used, "score", self._cache.max_bytes)
 
     def forget(self) -> None:
         """Empties the caches: memory is short."""
@@ -204,7 +213,7 @@ class Scorer:
             )
             for batch in batches
         ]
-        job.replan(len(products) * work.guessed_pair_s, sum(unit.cost_s for unit in units))
+        job.replan(len(products) * work.guessed_pair_s, sum(unit.cost_s for unit in units), sum(lengths))
         if len(units) == 1 and self._goes_on:
             # The lane goes on with it: a small request does not queue twice.
             return units[0]

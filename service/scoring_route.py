@@ -18,15 +18,9 @@ from .answer import Answer, answer
 from .context import SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
 from .early_refusal import EarlyRefusal
-from .errors import (
-    ClientGoneError,
-    DeadlineExceededError,
-    OverloadedError,
-    ServiceError,
-    UnavailableError,
-    UnsupportedMediaError,
-)
+from .errors import ClientGoneError, DeadlineExceededError, OverloadedError, UnsupportedMediaError
 from .job import Job
+from .outcomes import DEADLINE_PASSED, NOT_FINITE, SCORED
 from .registry import LoadedModel, Registry
 from .runtime import Runtime
 from .schemas import NullReason, ScoreRequest, most_values, parse_score_request, score_request_model
@@ -38,6 +32,7 @@ LOGIT_DECIMALS = 6
 SCORE_DECIMALS = 8
 MAX_CONTENT_TYPE_BYTES = 200
 
+STAGES = ("queue", "tokenize", "encode", "inference")
 USUAL_CONTENT_TYPES = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 
 
@@ -56,19 +51,14 @@ class ScoreEndpoint:
         self._clock = runtime.clock
         self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
         self._max_timeout_ms = runtime.settings.max_timeout_ms
-        self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in ("queue", "tokenize", "inference")}
+        self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in STAGES}
         self.request_model = score_request_model(runtime.settings.max_products)
         self._max_values = most_values(runtime.settings.max_products)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         info: RequestInfo = scope[SCOPE_KEY]
-        try:
-            with self._runtime.request() as models:
-                answered = await self._score(scope, receive, info, models)
-        except ServiceError as error:
-            if reason := _shed_reason(error):
-                self._metrics.shed.labels(reason).inc()
-            raise
+        with self._runtime.request() as models:
+            answered = await self._score(scope, receive, info, models)
         await answered.send(send)
 
     async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, models: Registry) -> Answer:
@@ -144,8 +134,7 @@ class ScoreEndpoint:
             log.error("the model gave logits that are not finite", extra={"fields": {"products": broken}})
         usable = scored & finite
         complete = bool(usable.all())
-        if not complete:
-            self._metrics.partial.inc()
+        info.ending = SCORED if complete else NOT_FINITE if broken else DEADLINE_PASSED
         calibration = model.model.manifest.calibration
         content: dict[str, object] = {
             "model": {"name": model.name, "version": model.version},
@@ -159,8 +148,14 @@ class ScoreEndpoint:
         if complete and times.pairs_ended is not None:
             self._runtime.overload.answer_lag.observe(self._clock() - times.pairs_ended)
         stages = {"queue": times.queue_s, "tokenize": times.tokenize_s, "inference": times.inference_s}
-        for stage, seconds in stages.items():
+        # Apart from preparing the rest, of which it takes a part here: the stages add up.
+        encode_s = times.encode_s
+        for stage, seconds in {**stages, "tokenize": max(0.0, times.tokenize_s - encode_s)}.items():
             self._stages[stage].observe(seconds)
+        if times.encode_started is not None:
+            self._stages["encode"].observe(encode_s)
+        if job.tokens:
+            self._metrics.request_tokens.observe(job.tokens)
         # Read last: what the stages took is part of it.
         stages["total"] = self._clock() - info.arrival
         info.log_fields["complete"] = complete
@@ -223,15 +218,3 @@ def _reasons(scored: NDArray[np.bool_], usable: NDArray[np.bool_]) -> list[NullR
         None if good else broken if done else unscored
         for done, good in zip(scored.tolist(), usable.tolist(), strict=True)
     ]
-
-
-def _shed_reason(error: ServiceError) -> str | None:
-    match error:
-        case UnavailableError():
-            return error.reason
-        case DeadlineExceededError():
-            return "deadline"
-        case ClientGoneError():
-            return "client_gone"
-        case _:
-            return None

@@ -39,6 +39,11 @@ class StateCache:
         return len(self._states)
 
     @property
+    def max_bytes(self) -> int:
+        """Bound of `bytes_used`."""
+        return self._states.max_bytes
+
+    @property
     def bytes_used(self) -> int:
         """Estimate of what all entries take."""
         return self._states.bytes_used

@@ -42,6 +42,7 @@ class StateStore:
         self._corrupted_seen = 0
         self._told = False
         self._from_memory, self._from_file = (metrics.product_states.labels(source) for source in ("memory", "file"))
+        self._hits, self._misses = (metrics.cache_lookups.labels("state", result) for result in ("hit", "miss"))
         self._lock = threading.Lock()
         self.fresh_share = 1.0
 
@@ -65,6 +66,9 @@ class StateStore:
         found = self.in_memory(keys)
         missing = [i for i, state in enumerate(found) if state is None]
         self._from_memory.inc(len(found) - len(missing))
+        if self._cache is not None:
+            self._hits.inc(len(found) - len(missing))
+            self._misses.inc(len(missing))
         if self._file is None or not missing:
             return found
         read = self._read(self._file, [products[i] for i in missing])
@@ -103,7 +107,9 @@ class StateStore:
 
     def kept(self) -> Kept:
         """What is in memory."""
-        return Kept(len(self._cache), self._cache.bytes_used) if self._cache is not None else Kept(0, 0)
+        if self._cache is None:
+            return Kept(0, 0, "state")
+        return Kept(len(self._cache), self._cache.bytes_used, "state", self._cache.max_bytes)
 
     def clear(self) -> None:
         """Empties the memory."""

@@ -51,6 +51,16 @@ class Workers:
         """Units that wait for a lane."""
         return sum(lanes.waiting for lanes in self._all)
 
+    @property
+    def busy(self) -> int:
+        """Lanes that are at work."""
+        return sum(lanes.busy for lanes in self._all)
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds of all lanes in units that they are done with."""
+        return sum(lanes.worked_s for lanes in self._all)
+
     def alive(self) -> int:
         """Lanes that make progress."""
         return sum(lanes.alive() for lanes in self._all)

@@ -34,8 +34,8 @@ def read_counters(connection: Connection) -> Counters:
 
 def hits_and_lookups(after: Counters, before: Counters, cache: str) -> tuple[float, float] | None:
     """(hits, lookups) of a cache, `score` or `token`, between two readings; None where nothing is counted."""
-    name = f"shelfscore_{cache}_cache_lookups_total"
-    hit, miss = (f'{name}{{result="{result}"}}' for result in ("hit", "miss"))
+    name = "shelfscore_cache_lookups_total"
+    hit, miss = (f'{name}{{cache="{cache}",result="{result}"}}' for result in ("hit", "miss"))
     if hit not in after or miss not in after:
         return None
     hits = after[hit] - before.get(hit, 0.0)

@@ -5,7 +5,7 @@ from .raw import Raw, get, head
 from .scene import Scene, expect, golden_body, only
 from .witness import Witness
 
-_GONE = 'shed_requests_total{reason="client_gone"}'
+_GONE = 'score_requests_total{outcome="gone",reason="client_gone"}'
 
 
 def before_the_body(scene: Scene) -> str:

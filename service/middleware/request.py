@@ -12,13 +12,16 @@ from ..answer import NO_SNIFFING
 from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
+from ..outcomes import INTERNAL, ending_of
 from ..problem import problem_answer
+from ..trace_ids import sampled_trace_id
 from .access_log import AccessLog
 
 log = logging.getLogger(__name__)
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNKNOWN_ROUTE = "other"
+SCORE_PATH = "/score"
 
 
 class RequestMiddleware:
@@ -57,11 +60,22 @@ class RequestMiddleware:
         current_request_id.set(info.request_id)
         header = (b"x-request-id", info.request_id.encode())
         status: int | None = None
+        failure: ServiceError | None = None
+
+        counts = scope["path"] == SCORE_PATH and scope["method"] == "POST"
+
+        def count_score() -> None:
+            nonlocal counts
+            if counts:
+                counts = False
+                self._count_score(scope, info, failure)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Before the caller can read its answer, so that what it counts itself is never more.
+                count_score()
                 message = {**message, "headers": [*message["headers"], header, NO_SNIFFING]}
             await send(message)
 
@@ -80,7 +94,14 @@ class RequestMiddleware:
                 await problem_answer(failure, info.request_id).send(send_with_id)
         finally:
             self._metrics.in_flight.dec()
+            # A caller that has left gets no answer.
+            count_score()
             self._record(scope, info, status)
+
+    def _count_score(self, scope: Scope, info: RequestInfo, failure: ServiceError | None) -> None:
+        # Without either, its task was cancelled.
+        ending = ending_of(failure) if failure is not None else info.ending or INTERNAL
+        self._metrics.score_ended(ending, self._clock() - info.arrival, sampled_trace_id(scope["headers"]))
 
     def _record(self, scope: Scope, info: RequestInfo, status: int | None) -> None:
         duration_s = self._clock() - info.arrival

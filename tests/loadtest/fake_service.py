@@ -151,7 +151,7 @@ class FakeService:
     def metrics(self):
         lines = ["# TYPE shelfscore_lanes gauge", "shelfscore_lanes 2.0"]
         for (cache, result), count in self.lookups.items():
-            lines.append(f'shelfscore_{cache}_cache_lookups_total{{result="{result}"}} {count}.0')
+            lines.append(f'shelfscore_cache_lookups_total{{cache="{cache}",result="{result}"}} {count}.0')
         if self.settings.split:
             for source, count in self.sources.items():
                 lines.append(f'shelfscore_product_states_total{{source="{source}"}} {count}.0')

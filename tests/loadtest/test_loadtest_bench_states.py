@@ -126,7 +126,7 @@ def test_shares_by_source_are_those_between_two_readings():
 
 
 def test_of_a_cross_encoder_the_token_caches_hits_are_what_memory_had():
-    name = 'shelfscore_token_cache_lookups_total{result="%s"}'
+    name = 'shelfscore_cache_lookups_total{cache="token",result="%s"}'
     found = Found.between({name % "hit": 3.0, name % "miss": 1.0}, {})
     assert (found.in_memory, found.state_shares) == (0.75, {})
     assert Found.together([found, found]).lookups == {"token": (6.0, 8.0)}

@@ -231,7 +231,7 @@ def test_a_body_that_breaks_in_the_middle_is_answered_and_its_request_forgotten(
             pass
         raw.sendall(b"xxxxno chunk")
         assert problem_of(all_of(raw))["status"] == 400
-    while service.metric("shed_requests_total", reason="client_gone") != 1:
+    while service.metric("score_requests_total", outcome="gone", reason="client_gone") != 1:
         pass
     while service.metric("in_flight_requests"):
         pass
@@ -247,7 +247,7 @@ def test_a_body_that_breaks_behind_a_request_in_work_leaves_that_one_its_answer(
         answer = all_of(raw)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1") == 1
-    assert service.metric("shed_requests_total", reason="client_gone") == 0
+    assert service.metric("score_requests_total", outcome="gone", reason="client_gone") == 0
 
 
 def test_a_pipelining_caller_that_leaves_is_noticed(serve):
@@ -257,7 +257,7 @@ def test_a_pipelining_caller_that_leaves_is_noticed(serve):
         raw.sendall(SCORE)
         engine.wait_until_entered()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    while service.metric("shed_requests_total", reason="client_gone") != 1:
+    while service.metric("score_requests_total", outcome="gone", reason="client_gone") != 1:
         pass
     engine.open()
     assert service.score("2").status_code == 200

@@ -110,7 +110,7 @@ def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve, monkey
         answer = service.client.post("/score", content=not_json, headers=JSON)
         is_problem(answer, 503)
         assert int(answer.headers["retry-after"]) >= 1
-        assert service.metric("shed_requests_total", reason="backlog_full") == 2
+        assert service.metric("score_requests_total", outcome="shed", reason="backlog_full") == 2
         engine.open()
         assert first.result(60).status_code == 200
     # With nothing in work, everything is read.

@@ -243,7 +243,7 @@ def test_500_carries_the_request_id_and_nothing_of_the_cause(serve, caplog):
 
 def test_500_for_a_fault_outside_the_engine(serve, monkeypatch, caplog):
     service = serve()
-    monkeypatch.setattr(service.runtime.metrics, "render", lambda: 1 / 0)
+    monkeypatch.setattr(service.runtime.metrics, "render", lambda _: 1 / 0)
     answer = service.client.get("/metrics")
     is_problem(answer, 500)
     assert "division" not in answer.text
@@ -258,7 +258,7 @@ def test_503_when_the_queue_is_full(serve):
         answer = service.score(*["2"] * 100)
         is_problem(answer, 503)
         assert int(answer.headers["retry-after"]) >= 1
-        assert service.metric("shed_requests_total", reason="backlog_full") == 1
+        assert service.metric("score_requests_total", outcome="shed", reason="backlog_full") == 1
         engine.open()
         assert first.result(60).status_code == 200
     assert service.score("2").status_code == 200
@@ -270,7 +270,7 @@ def test_504_when_the_deadline_passes_while_working(serve):
     is_problem(service.score("1", timeout_ms=50), 504)
     is_problem(service.client.post("/score", json=ONE, headers={"x-request-timeout-ms": "50"}), 504)
     is_problem(service.client.post("/score", json=ONE, headers={"x-envoy-expected-rq-timeout-ms": "50"}), 504)
-    assert service.metric("shed_requests_total", reason="deadline") == 3
+    assert service.metric("score_requests_total", outcome="late", reason="deadline") == 3
     engine.open()
 
 

@@ -73,7 +73,7 @@ def test_while_draining_work_in_flight_ends_and_other_work_is_refused(serve):
         assert service.client.get("/health/live").status_code == 200
         engine.open()
         assert first.result(60).status_code == 200
-    assert service.metric("shed_requests_total", reason="draining") == 1
+    assert service.metric("score_requests_total", outcome="shed", reason="draining") == 1
 
 
 def test_a_stuck_lane_ends_liveness(serve, monkeypatch):
@@ -114,7 +114,7 @@ def test_a_caller_that_leaves_frees_its_place(serve):
         head = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         raw.sendall(head % len(body) + body)
         engine.wait_until_entered()
-    while service.metric("shed_requests_total", reason="client_gone") != 1:
+    while service.metric("score_requests_total", outcome="gone", reason="client_gone") != 1:
         pass
     assert service.metric("queued_products") == 0
     engine.open()
@@ -128,7 +128,7 @@ def test_a_caller_that_leaves_in_the_middle_of_its_body_is_forgotten(serve):
         raw.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
         while service.metric("in_flight_requests") != 1:
             pass
-    while service.metric("shed_requests_total", reason="client_gone") != 1:
+    while service.metric("score_requests_total", outcome="gone", reason="client_gone") != 1:
         pass
     while service.metric("in_flight_requests"):
         pass
@@ -138,10 +138,10 @@ def test_probes_are_answered_while_metrics_are_being_rendered(serve, monkeypatch
     service = serve()
     render, begun, go_on = service.runtime.metrics.render, threading.Event(), threading.Event()
 
-    def slow_render():
+    def slow_render(wanted):
         begun.set()
         assert go_on.wait(60)
-        return render()
+        return render(wanted)
 
     monkeypatch.setattr(service.runtime.metrics, "render", slow_render)
     with service.sending("/metrics", method="GET") as scrape:
@@ -166,7 +166,7 @@ def test_metrics_are_in_prometheus_text(service):
         "shelfscore_lanes_alive 2.0",
         "shelfscore_ready 1.0",
         "shelfscore_cold_start_seconds",
-        'shelfscore_model_info{architecture="cross-encoder",name="tiny",variant="cpu-int8",version="',
+        'shelfscore_model_info{architecture="cross-encoder",name="tiny",precision="int8",variant="cpu-int8",version="',
         "process_resident_memory_bytes",
     ):
         assert f"\n{line}" in answer.text, line

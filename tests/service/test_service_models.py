@@ -37,7 +37,7 @@ def test_a_request_chooses_its_model_and_null_is_the_default(serve, tiny_artifac
             assert answer.json()["model"] == {"name": manifest.name, "version": manifest.version}
             assert answer.headers["x-model-version"] == manifest.version
             assert answer.json()["logits"] == pytest.approx(logits_alone[manifest.version], abs=1e-4)
-    assert service.metric("score_cache_lookups_total", result="miss") == 2 * len(TITLES)
+    assert service.metric("cache_lookups_total", cache="score", result="miss") == 2 * len(TITLES)
 
 
 def test_models_lists_all_with_the_default_first(serve, other_artifact):
@@ -47,7 +47,7 @@ def test_models_lists_all_with_the_default_first(serve, other_artifact):
     assert (second["name"], second["manifest_name"], second["default"]) == ("candidate", "other", False)
     assert second["version"] == read_manifest(other_artifact).version
     for each in (first, second):
-        labels = {"architecture": "cross-encoder", "variant": "cpu-int8"}
+        labels = {"architecture": "cross-encoder", "variant": "cpu-int8", "precision": "int8"}
         assert service.metric("model_info", name=each["name"], version=each["version"], **labels) == 1
         assert service.metric("predicted_micro_batch_seconds", model=each["name"]) > 0
 

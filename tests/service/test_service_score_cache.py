@@ -109,8 +109,8 @@ def test_answers_are_the_same_with_and_without(serve, service):
     assert first == second
     assert first["logits"] == pytest.approx(plain["logits"], abs=1e-4)
     assert first["scores"] == pytest.approx(plain["scores"], abs=1e-4)
-    assert cached.metric("score_cache_lookups_total", result="hit") == 4
-    assert service.metric("score_cache_lookups_total", result="hit") == 0
+    assert cached.metric("cache_lookups_total", cache="score", result="hit") == 4
+    assert service.metric("cache_lookups_total", cache="score", result="hit") == 0
 
 
 def test_products_in_it_are_neither_prepared_nor_scored_and_keep_their_places(serve):
@@ -122,8 +122,8 @@ def test_products_in_it_are_neither_prepared_nor_scored_and_keep_their_places(se
     assert [mixed[3], mixed[1]] == first
     assert mixed[0] == mixed[4]
     assert [round(logit) for logit in mixed] == [3, 2, 4, 1, 3]
-    assert service.metric("score_cache_lookups_total", result="hit") == 2
-    assert service.metric("score_cache_lookups_total", result="miss") == 5
+    assert service.metric("cache_lookups_total", cache="score", result="hit") == 2
+    assert service.metric("cache_lookups_total", cache="score", result="miss") == 5
 
 
 def test_a_request_wholly_in_it_needs_no_lane(serve):

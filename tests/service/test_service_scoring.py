@@ -45,8 +45,8 @@ def test_a_score_does_not_depend_on_the_token_cache(service, serve):
     uncached = serve(token_cache_bytes=0)
     first, second = (service.score(*titles).json() for _ in range(2))
     assert first == second == uncached.score(*titles).json()
-    assert service.metric("token_cache_lookups_total", result="hit") >= 3
-    assert uncached.metric("token_cache_lookups_total", result="hit") == 0
+    assert service.metric("cache_lookups_total", cache="token", result="hit") >= 3
+    assert uncached.metric("cache_lookups_total", cache="token", result="hit") == 0
 
 
 def test_duplicate_ids_are_fine(service):

@@ -147,7 +147,7 @@ def test_forgetting_empties_the_memory_and_leaves_the_file(split_artifact, tmp_p
     assert engine.kept().products == 2
     assert engine.kept().bytes > 500
     engine.forget()
-    assert engine.kept() == (0, 0)
+    assert engine.kept()[:2] == (0, 0)
     assert [isinstance(each, Fresh) for each in engine.recall_products(titled("usb", "case"))] == [False, True]
 
 
@@ -159,7 +159,7 @@ def test_the_golden_pairs_score_as_they_must(split_artifact, name):
 
 def test_a_loaded_model_knows_what_its_stages_cost_and_keeps_nothing_of_its_warm_up(split_artifact):
     model = load_model(Settings(model_dir=split_artifact), Metrics())
-    assert model.engine.kept() == (0, 0)
+    assert model.engine.kept()[:2] == (0, 0)
     assert 0 < model.cost.encode_s(1, 8) < 1
     assert 0 < model.cost.query_s(4) < 1
     assert len(GOLDEN) == len(model.manifest.golden_pairs)

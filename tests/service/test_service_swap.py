@@ -120,7 +120,7 @@ def test_after_a_swap_everything_shows_the_other_version(current, other_artifact
         assert (listed["name"], listed["manifest_name"], listed["version"]) == ("tiny", "other", after)
         assert service.score("usb", model="tiny").status_code == 200
         assert service.score("usb", model="other").status_code == 404
-        labels = {"name": "tiny", "architecture": "cross-encoder", "variant": "cpu-int8"}
+        labels = {"name": "tiny", "architecture": "cross-encoder", "variant": "cpu-int8", "precision": "int8"}
         assert service.metric("model_info", version=after, **labels) == 1
         assert f'version="{before}"' not in service.client.get("/metrics").text
         assert service.metric("model_last_swap_timestamp_seconds", model="tiny", outcome="swapped") > 1.7e9
