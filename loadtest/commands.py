@@ -13,6 +13,9 @@ from .capacity.command import add_capacity_options, capacity
 from .compare.command import add_compare_options, compare
 from .errors import Exit
 from .faults.command import add_faults_options, faults
+from .observed.cost import add_observability_options, observability
+from .observed.counts import add_counts_options, counts
+from .observed.scrape import add_scrape_options, scrape
 from .promises.lifecycle import add_lifecycle_options, lifecycle
 from .promises.mixed import add_mixed_options, mixed
 from .promises.overload import add_overload_options, overload
@@ -32,6 +35,13 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
         "deadlines, goodput, rejections and probes at 2 and 10 times the rated load",
         add_overload_options,
         overload,
+    ),
+    "counts": ("do the counters in /metrics equal what the load generator saw?", add_counts_options, counts),
+    "scrape": ("what does a scrape of /metrics cost?", add_scrape_options, scrape),
+    "observability": (
+        "what do metrics, logs and the like take from pairs/s, on against off?",
+        add_observability_options,
+        observability,
     ),
     "mixed": ("small calls beside large ones: how much slower do they get?", add_mixed_options, mixed),
     "soak": (

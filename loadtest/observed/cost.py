@@ -1,0 +1,233 @@
+"""`observability`: what does all that the service tells of itself take from what it scores?
+
+Two of our services in turns: one with everything on and scraped, one with everything off, which counts nothing.
+"""
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from http.client import HTTPException
+from pathlib import Path
+
+from ..benchmarks.closed_loop import ask_all
+from ..benchmarks.contestants import Contestant, shelfscore
+from ..benchmarks.hosting import Hosted, add_server_options, hosted, ports_of
+from ..benchmarks.lean import LeanConnection
+from ..client import Connection, Endpoint
+from ..errors import Exit, LoadtestError
+from ..metering import Ticker
+from ..promises.verdict import Findings, machine_line
+from ..traffic.requests import make_request, read_traffic
+from ..traffic.synthetic import synthetic_requests
+
+ON, OFF = "on", "off"
+_SILENCED = Path(__file__).parents[1] / "peers" / "silenced.py"
+_COUNTING = (
+    *("prometheus_client.metrics:Counter.inc", "prometheus_client.metrics:Gauge.inc"),
+    *("prometheus_client.metrics:Gauge.dec", "service.histogram:Series.observe", "service.metrics:Metrics.score_ended"),
+)
+_ON = ("LOG_FORMAT=json", "LOG_LEVEL=info")
+_OFF = ("LOG_LEVEL=error",)
+_PRODUCTS = 64
+_NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One turn of each."""
+
+    pairs_per_s: Mapping[str, float]
+    cpu_ms: Mapping[str, float]
+    """Of the server, a request."""
+
+    def loss(self) -> float:
+        """The share of pairs a second that being observed takes."""
+        return 1.0 - self.pairs_per_s[ON] / self.pairs_per_s[OFF]
+
+    def cpu_share(self) -> float:
+        """The share of CPU time that being observed adds."""
+        return self.cpu_ms[ON] / self.cpu_ms[OFF] - 1.0
+
+
+def add_observability_options(parser: argparse.ArgumentParser) -> None:
+    """Adds them."""
+    who = parser.add_argument_group("the two services")
+    who.add_argument(
+        "--artifact", type=Path, default=Path("models/default"), metavar="FOLDER", help="default %(default)s"
+    )
+    for name, defaults in ((ON, _ON), (OFF, _OFF)):
+        who.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"a setting of the service that has everything {name}, beside {', '.join(defaults)}; may be repeated",
+        )
+    who.add_argument("--count-both", action="store_true", help="have the other count too, and leave the rest off")
+    much = parser.add_argument_group("how much")
+    much.add_argument("--rounds", type=int, default=20, help="default %(default)s")
+    much.add_argument("--requests", type=int, default=300, help="a turn (default %(default)s)")
+    much.add_argument("--in-flight", type=int, default=4, help="requests at a time (default %(default)s)")
+    much.add_argument("--distinct", type=int, default=100, help="requests, again and again (default %(default)s)")
+    much.add_argument("--traffic", type=Path, metavar="FILE", help="JSONL, one request body a line; synthetic without")
+    much.add_argument("--scrape-s", type=float, default=1.0, help="between two scrapes (default %(default)s)")
+    add_server_options(much)
+    must = parser.add_argument_group("what must hold")
+    must.add_argument("--max-loss", type=float, default=0.02, help="share of pairs/s, median (default %(default)s)")
+    must.add_argument("--json", type=Path, metavar="FILE", help="every round")
+
+
+def observability(
+    parsed: argparse.Namespace,
+    environment: Mapping[str, str],
+    print_out: Callable[[str], object],
+    say: Callable[[str], object],
+) -> Exit:
+    """Runs it.
+
+    Raises:
+        LoadtestError: nothing could be measured.
+    """
+    for name in ("rounds", "requests", "in_flight", "distinct", "scrape_s"):
+        if not 0 < getattr(parsed, name) <= 100_000:
+            raise LoadtestError(f"--{name.replace('_', '-')}: expected 1 to 100000, found {getattr(parsed, name)}")
+    on = _with(shelfscore(ON, parsed.artifact, environment), (*_ON, *parsed.on))
+    off = _with(shelfscore(OFF, parsed.artifact, environment), (*_OFF, *parsed.off))
+    if not parsed.count_both:
+        off = replace(off, argv=(off.argv[0], str(_SILENCED), ",".join(_COUNTING), *off.argv[1:]))
+    bodies, products = _bodies(parsed)
+    rounds: list[Round] = []
+    interrupted = False
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="loadtest-") as logs,
+            hosted(
+                (on, off),
+                ready_timeout_s=parsed.ready_timeout,
+                request_timeout_s=parsed.request_timeout,
+                ports=ports_of(parsed),
+                log_dir=Path(logs),
+            ) as servers,
+        ):
+            _take_turns(parsed, servers, bodies, products, rounds, say)
+    except KeyboardInterrupt:
+        interrupted = True
+    findings = Findings("observability", _conditions(parsed, on, off), interrupted=interrupted)
+    judge_rounds(findings, rounds, parsed.max_loss)
+    print_out(findings.as_text())
+    findings.write(parsed.json)
+    return findings.exit
+
+
+def judge_rounds(findings: Findings, rounds: Sequence[Round], max_loss: float) -> None:
+    """By the median of the rounds. The interval is of their mean."""
+    findings.raw["rounds"] = [asdict(each) for each in rounds]
+    if len(rounds) < 2:
+        findings.invalid.append("expected two rounds or more")
+        return
+    losses = [each.loss() for each in rounds]
+    median = statistics.median(losses)
+    findings.judge("share of pairs/s lost", _spread(losses), f"at most {max_loss:.1%}", median <= max_loss)
+    findings.note("share of CPU time added", _spread([each.cpu_share() for each in rounds]))
+    for name in (ON, OFF):
+        rates = [each.pairs_per_s[name] for each in rounds]
+        cpu_ms = statistics.median(each.cpu_ms[name] for each in rounds)
+        shown = f"{statistics.median(rates):,.0f} ({min(rates):,.0f} - {max(rates):,.0f})"
+        findings.note(f"{name}: pairs/s, CPU a request", f"{shown}, {cpu_ms:.2f} ms")
+
+
+def _spread(values: Sequence[float]) -> str:
+    half = _NORMAL_95 * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return f"median {statistics.median(values):+.2%}, mean {mean:+.2%} [{mean - half:+.2%}, {mean + half:+.2%}]"
+
+
+def _take_turns(
+    parsed: argparse.Namespace,
+    servers: Sequence[Hosted],
+    bodies: Sequence[bytes],
+    products: int,
+    rounds: list[Round],
+    say: Callable[[str], object],
+) -> None:
+    with ExitStack() as stack:
+        callers = {each.name: _connections(each, parsed, stack) for each in servers}
+        for server in servers:
+            ask_all(callers[server.name], "/score", bodies)
+        scrapes = {each.name: _scraper(each, stack) for each in servers}
+        # As often each, whatever the bodies are.
+        turn = [bodies[number % len(bodies)] for number in range(parsed.requests)]
+        for number in range(parsed.rounds):
+            pairs_per_s, cpu_ms = {}, {}
+            for server in servers if number % 2 == 0 else reversed(servers):
+                with ExitStack() as turn_stack:
+                    if server.name == ON:
+                        turn_stack.enter_context(Ticker(parsed.scrape_s, scrapes[ON]))
+                    before_s = server.cpu_s()
+                    asked = ask_all(callers[server.name], "/score", turn)
+                    cpu_ms[server.name] = (server.cpu_s() - before_s) / len(turn) * 1e3
+                pairs_per_s[server.name] = products * len(turn) / asked.wall_s
+            rounds.append(Round(pairs_per_s, cpu_ms))
+            say(f"round {number + 1} of {parsed.rounds}: {rounds[-1].loss():+.2%} of pairs/s lost")
+
+
+def _connections(server: Hosted, parsed: argparse.Namespace, stack: ExitStack) -> list[Connection]:
+    endpoint = Endpoint.parse(server.server.url)
+    made: list[Connection] = [LeanConnection(endpoint, parsed.request_timeout) for _ in range(parsed.in_flight)]
+    for connection in made:
+        stack.callback(connection.close)
+    return made
+
+
+def _scraper(server: Hosted, stack: ExitStack) -> Callable[[float], None]:
+    connection = Connection(Endpoint.parse(server.server.url), 5.0)
+    stack.callback(connection.close)
+
+    def scrape(_: float) -> None:
+        try:
+            connection.request("GET", "/metrics")
+        except (OSError, HTTPException):
+            connection.close()
+
+    return scrape
+
+
+def _with(contestant: Contestant, settings: Sequence[str]) -> Contestant:
+    given = dict(_split(each) for each in settings)
+    named = {f"SHELFSCORE_{name}": value for name, value in given.items()}
+    return replace(contestant, environment={**contestant.environment, **named}, settings=given)
+
+
+def _split(setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not (name and equals):
+        raise LoadtestError(f"--on, --off: expected NAME=VALUE, found {setting!r}")
+    return name.upper(), value
+
+
+def _bodies(parsed: argparse.Namespace) -> tuple[list[bytes], int]:
+    """Distinct bodies, and how many products each has on average, of a turn's requests."""
+    if parsed.traffic is None:
+        made = [make_request(*each) for each in synthetic_requests(parsed.distinct, _PRODUCTS, 1)]
+    else:
+        made = list(read_traffic(parsed.traffic)[: parsed.distinct])
+    sizes = {len(request.products) for request in made}
+    if len(sizes) != 1:
+        raise LoadtestError(f"--traffic: expected requests of one number of products, found {sorted(sizes)[:5]}")
+    return [request.body for request in made], sizes.pop()
+
+
+def _conditions(parsed: argparse.Namespace, on: Contestant, off: Contestant) -> list[str]:
+    shown = {each.name: ", ".join(f"{name}={value}" for name, value in each.settings.items()) for each in (on, off)}
+    counting = "counting too" if parsed.count_both else "counting nothing"
+    return [
+        f"{ON}: {shown[ON]}, scraped every {parsed.scrape_s:g} s of its turns",
+        f"{OFF}: {shown[OFF]}, {counting}",
+        f"{parsed.rounds} rounds of {parsed.requests} requests each, {parsed.in_flight} in flight, of "
+        f"{parsed.distinct} distinct ones that were all played before; who begins alternates",
+        machine_line(),
+    ]
