@@ -17,6 +17,7 @@ _LARGE = 1000
 _MANY_BYTES = 3 << 20
 _ABANDON_S = 0.05
 _LATE_MS = 20
+_IN_TIME = {"x-request-timeout-ms": "1000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,12 @@ class Kinds:
     key: str | None
     seed: int
 
-    def good(self, count: int) -> list[WireRequest]:
+    def good(self, count: int, headers: dict[str, str] | None = None) -> list[WireRequest]:
         """Of several sizes."""
         sizes = cycle(_SIZES)
-        return [self._post(self._body(number, next(sizes)), number_of_products(number)) for number in range(count)]
+        return [
+            self._post(self._body(number, next(sizes)), number_of_products(number), headers) for number in range(count)
+        ]
 
     def wrong(self) -> list[WireRequest]:
         """One for each way in which a request can be wrong; 401 only where a key is needed."""
@@ -53,7 +56,7 @@ class Kinds:
 
     def wild(self) -> Iterator[WireRequest]:
         """Of all kinds, without end: more than a service can do, of which some is late, partial or abandoned."""
-        good, wrong = cycle(self.good(60)), cycle(self.wrong())
+        good, wrong = cycle(self.good(60, _IN_TIME)), cycle(self.wrong())
         large = self._body(1, _LARGE)
         partial = {**json.loads(self._body(2, 64)), "partial": True, "timeout_ms": 1e-3}
         hasty = self._post(json.dumps(partial).encode(), 64)

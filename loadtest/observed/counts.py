@@ -20,7 +20,10 @@ _KEY = "a-key-of-this-run"
 _FAULTS = "exception@1500,nan@1600"
 """Micro-batches that fail, so that failures are counted too: far beyond those of the calm part."""
 
-_SETTLE_S = 10.0
+_PATIENT = ("MAX_TIMEOUT_MS=9000", "MAX_BACKLOG_MS=9000")
+"""So that nothing of the calm part is refused on a slow machine; the wild part has deadlines of its own."""
+
+_SETTLE_S = 30.0
 _IN_FLIGHT = "shelfscore_in_flight_requests"
 
 
@@ -31,7 +34,7 @@ def add_counts_options(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--calm", type=int, default=120, help="good requests of the calm part (default %(default)s)")
     load.add_argument("--calm-rate", type=float, default=10.0, help="requests/s of it (default %(default)s)")
     load.add_argument("--wild-s", type=float, default=15.0, help="of the wild part (default %(default)s)")
-    load.add_argument("--wild-rate", type=float, default=400.0, help="requests/s of it (default %(default)s)")
+    load.add_argument("--wild-rate", type=float, default=200.0, help="requests/s of it (default %(default)s)")
     load.add_argument("--seed", type=int, default=1, help="of arrivals and what is made up (default %(default)s)")
     load.add_argument("--key", help="of a server that runs already, where it asks for one")
 
@@ -51,8 +54,7 @@ def counts(
         raise LoadtestError("expected --calm from 1 to 10000, --wild-s up to 600, and rates above 0")
     own = not parsed.host
     if own:
-        # A deadline of its own for whatever a busy machine does to the calm part; the wild part has its own.
-        parsed.setting = [f"API_KEYS={_KEY}", f"PLANTED_FAULTS={_FAULTS}", "MAX_TIMEOUT_MS=5000", *parsed.setting]
+        parsed.setting = [f"API_KEYS={_KEY}", f"PLANTED_FAULTS={_FAULTS}", *_PATIENT, *parsed.setting]
     with target_of(parsed, environment, say) as target:
         kinds = Kinds(target.endpoint, _KEY if own else parsed.key, parsed.seed)
         wild = list(islice(kinds.wild(), int(parsed.wild_rate * parsed.wild_s)))
@@ -95,13 +97,14 @@ def _settled(endpoint: Endpoint) -> Counters:
     until_s = time.monotonic() + _SETTLE_S
     try:
         while True:
+            # Nothing, while the server is too busy with what is left of the load.
             counters = read_counters(connection)
-            if _IN_FLIGHT not in counters:
-                raise ServerError(f"expected {_IN_FLIGHT} in /metrics")
-            if counters[_IN_FLIGHT] <= 1:
+            in_flight = counters.get(_IN_FLIGHT)
+            if in_flight is not None and in_flight <= 1:
                 return counters
             if time.monotonic() > until_s:
-                raise ServerError(f"still {counters[_IN_FLIGHT]:g} requests in work after {_SETTLE_S:g} s")
+                found = "no such metric" if in_flight is None else f"{in_flight:g}"
+                raise ServerError(f"{_IN_FLIGHT}: expected 1, the scrape, within {_SETTLE_S:g} s, found {found}")
             time.sleep(0.05)
     finally:
         connection.close()

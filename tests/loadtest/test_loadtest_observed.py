@@ -162,7 +162,7 @@ def test_the_traffic_has_all_kinds_and_repeats_itself():
     requests = list(islice(kinds.wild(), 300))
     assert [each.data for each in requests] == [each.data for each in islice(kinds.wild(), 300)]
     assert {each.abandon_s is None for each in requests} == {True, False}
-    assert {each.deadline_ms for each in requests} == {None, 5.0, 20.0}
+    assert {each.deadline_ms for each in requests} == {None, 5.0, 20.0, 1000.0}
     assert len(kinds.wrong()) == len(Kinds(ENDPOINT, None, 1).wrong()) + 1
     assert sum(each.products for each in calm(kinds, 6)) == 1 + 5 + 16 + 64 + 64 + 200
 
