@@ -124,12 +124,16 @@ def observability(
 
 
 def judge_rounds(findings: Findings, rounds: Sequence[Round], max_loss: float) -> None:
-    """By the median of the rounds. The interval is of their mean."""
+    """By the median of the rounds. A run whose mean is not known to `max_loss` answers nothing."""
     findings.raw["rounds"] = [asdict(each) for each in rounds]
     if len(rounds) < 2:
         findings.invalid.append("expected two rounds or more")
         return
     losses = [each.loss() for each in rounds]
+    if _half_width(losses) > max_loss:
+        findings.invalid.append(
+            f"the mean loss is known to {_half_width(losses):.1%} only: a quieter machine, or more --rounds"
+        )
     median = statistics.median(losses)
     findings.judge("share of pairs/s lost", _spread(losses), f"at most {max_loss:.1%}", median <= max_loss)
     findings.note("share of CPU time added", _spread([each.cpu_share() for each in rounds]))
@@ -140,9 +144,13 @@ def judge_rounds(findings: Findings, rounds: Sequence[Round], max_loss: float) -
         findings.note(f"{name}: pairs/s, CPU a request", f"{shown}, {cpu_ms:.2f} ms")
 
 
+def _half_width(values: Sequence[float]) -> float:
+    """Of the mean's 95 % interval."""
+    return _NORMAL_95 * statistics.stdev(values) / math.sqrt(len(values))
+
+
 def _spread(values: Sequence[float]) -> str:
-    half = _NORMAL_95 * statistics.stdev(values) / math.sqrt(len(values))
-    mean = statistics.fmean(values)
+    half, mean = _half_width(values), statistics.fmean(values)
     return f"median {statistics.median(values):+.2%}, mean {mean:+.2%} [{mean - half:+.2%}, {mean + half:+.2%}]"
 
 
