@@ -80,6 +80,7 @@ def create_app(
 
     app = App(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
     app.router.redirect_slashes = False
+    metrics.build_info.labels(app.version).set(1)
     app.state.runtime = runtime
     endpoint = ScoreEndpoint(runtime, planted.deadline_at if planted else deadline_at)
     # For what is not a POST.

@@ -108,6 +108,7 @@ class Metrics:
             *("name", "version", "architecture", "variant", "precision"),
         )
         self.cold_start = self._gauge("cold_start_seconds", "From the process's start to ready.")
+        self.build_info = self._gauge("build_info", "The service itself; the value is 1.", "version")
         self.micro_batch_cost = self._gauge(
             "predicted_micro_batch_seconds", "Lane-seconds of a full micro-batch, as predicted.", "model"
         )
