@@ -14,6 +14,8 @@
 #   make fuzz       for FUZZ_SECONDS what nobody thought of: bytes, texts, requests; docs/fuzzing.md
 #   make loadtest   the latency objective against the running service
 #   make gate       a short load test of ARTIFACT that fails on errors, missed deadlines or a late generator, not on speed
+#   make image      the Dockerfile's steps without an engine, into build/image, and what the image holds
+#   make release-check  for a release: licences, known vulnerabilities, an SBOM into build/release/sbom.json
 #   make lock       pin the newest versions of all dependencies in constraints.txt
 
 PYTHON ?= python3
@@ -40,7 +42,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test gate lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest lock clean
+.PHONY: help serve test gate lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest image release-check lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -59,7 +61,7 @@ $(BIN)/python:
 .venv/.has-%: $(INPUTS) | $(BIN)/python
 	@echo "installing shelfscore[$*] into .venv ..."
 	$(INSTALL) --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),$(addprefix .venv/.has-,cpu training export fuzz loadtest))
+	@touch $@ $(if $(filter dev,$*),$(addprefix .venv/.has-,cpu deploy training export fuzz loadtest))
 
 serve: .venv/.has-$(SERVING)
 	@SHELFSCORE_MODEL_DIR=$(ARTIFACT) SHELFSCORE_DEVICE=$(DEVICE) exec $(BIN)/python -m service
@@ -165,6 +167,28 @@ gpu-check: .venv-gpu/.done
 	.venv-gpu/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu-check]'
 	@touch $@
 
+# Needs Linux and root, for namespaces; the suite does the same and starts what comes of it.
+image: .venv/.has-deploy
+	$(BIN)/python -m deploy.image build build/image
+	$(BIN)/python -m deploy.image contents build/image
+
+# The tools look at an environment with what the image installs, and are not in it. Strict: where the index does not say
+# what it knows of vulnerabilities, every package would be skipped, and none found.
+release-check: .venv/.has-dev .venv-release/.done
+	$(BIN)/python -m deploy.licences --check deploy/LICENCES.md
+	rm -rf build/release
+	$(PYTHON) -m venv build/release/service
+	build/release/service/bin/pip install --quiet --constraint constraints.txt '.[cpu]'
+	build/release/service/bin/pip uninstall --quiet --yes pip setuptools
+	.venv-release/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file build/release/sbom.json build/release/service/bin/python
+	$(BIN)/pip freeze --exclude shelfscore --path build/release/service/lib/python3*/site-packages > build/release/pins.txt
+	.venv-release/bin/pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement build/release/pins.txt
+.venv-release/.done: deploy/release-tools.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --requirement $<
+	@touch $@
+
 # torch is held: its newest build would bring CUDA packages along.
 lock:
 	rm -rf build/lock
@@ -176,4 +200,4 @@ lock:
 	rm -rf build/lock
 
 clean:
-	rm -rf .venv .venv-peer .venv-gpu build *.egg-info
+	rm -rf .venv .venv-peer .venv-gpu .venv-release build *.egg-info
