@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .calibration import Calibration
+from .distribution import Distribution
 from .template import InputTemplate
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -138,6 +139,13 @@ class ScoreHistogram(_Part):
     data: str
 
 
+class InputReference(_Part):
+    """Reference distributions of queries and products, for drift: `reading.SIGNALS` but for the score."""
+
+    signals: dict[str, Distribution]
+    data: str
+
+
 class Manifest(_Part):
     """The whole manifest. `version` is derived from everything else: `derive_version`."""
 
@@ -155,6 +163,7 @@ class Manifest(_Part):
     evaluation: tuple[Metric, ...]
     golden_pairs: tuple[GoldenPair, ...] = Field(min_length=1)
     score_histogram: ScoreHistogram | None = None
+    input_reference: InputReference | None = None
 
     @model_validator(mode="after")
     def _parts_of_the_architecture(self) -> Self:
@@ -173,10 +182,11 @@ class Manifest(_Part):
 def derive_version(contents: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of a manifest's JSON, as it stands in the file, without `version`.
 
-    Latency tables are left out too: measured again on another machine, they make no other model. The manifest holds
-    every file's hash, so two artifacts share a version only if they score the same.
+    Latency tables are left out too: measured again on another machine, they make no other model. So is what inputs are
+    compared with, which can be counted again from other pairs. The manifest holds every file's hash, so two artifacts
+    share a version only if they score the same.
     """
-    rest = {key: value for key, value in contents.items() if key != "version"}
+    rest = {key: value for key, value in contents.items() if key not in {"version", "input_reference"}}
     if isinstance(variants := rest.get("variants"), list):
         rest["variants"] = [_without_latency(variant) for variant in variants]
     canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -82,7 +82,11 @@ class InputTemplate(BaseModel):
 
     def render_product(self, product: Product) -> list[tuple[str, int]]:
         """The product's (text, max_tokens) parts in template order; absent and omitted fields are left out."""
-        parts: list[tuple[str, int]] = []
+        return [(text, field.max_tokens) for field, text in self.rendered_fields(product)]
+
+    def rendered_fields(self, product: Product) -> list[tuple[TemplateField, str]]:
+        """The same with the fields themselves."""
+        parts: list[tuple[TemplateField, str]] = []
         lowered: dict[ProductField, str] = {}
         for field in self.fields:
             raw = product.get(field.name)
@@ -96,7 +100,7 @@ class InputTemplate(BaseModel):
                     lowered[other] = self._as_read(other, product).lower()
                 if text.lower() in lowered[other]:
                     continue
-            parts.append((text, field.max_tokens))
+            parts.append((field, text))
         return parts
 
     def _as_read(self, name: ProductField, product: Product) -> str:

@@ -48,6 +48,10 @@ class PairTokenizer:
         path: a `tokenizer.json` of the tokenizers library.
         template: the input template.
 
+    Attributes:
+        glue: goes before each field of a product but the first, in its text.
+        unknown_id: the token that stands for what the vocabulary lacks; None where it lacks nothing.
+
     Raises:
         ArtifactError: the file cannot be read as a tokenizer, or lacks a special token that the template names.
     """
@@ -59,12 +63,13 @@ class PairTokenizer:
         self._before = self._ids_of(path, form.before)
         self._between = self._ids_of(path, form.between)
         self._after = self._ids_of(path, form.after)
-        self._glue = self._joins_words()
+        self.glue = self._joins_words()
         self._words: WordIds | None = None
         if _words_stand_alone(self._tokenizer):
             # Not a method of this object: a model that was swapped out goes by its reference count.
             self._words = WordIds(partial(_encode, self._tokenizer), self._tokenizer.token_to_id(SEPARATOR))
         self._pad_id = int(self._ids_of(path, (form.pad,))[0])
+        self.unknown_id = _unknown_id(self._tokenizer)
 
     @property
     def vocab_size(self) -> int:
@@ -74,15 +79,15 @@ class PairTokenizer:
     def encode_query(self, query: str) -> TokenIds:
         """Token ids of a query, shape (length,), at most `max_query_tokens`, no special tokens."""
         limit = self.template.max_query_tokens
-        ids = self._encode_heads([self.template.render_query(query)], [limit])[0]
+        ids = self.encode_heads([self.template.render_query(query)], [limit])[0]
         return np.asarray(ids[:limit], dtype=np.int64)
 
     def encode_products(self, products: Sequence[Product]) -> list[TokenIds]:
         """Token ids of each product, its fields one after another, each cut to its share; no special tokens."""
         rendered = [self.template.render_product(product) for product in products]
-        texts = [f"{self._glue}{text}" if i else text for parts in rendered for i, (text, _) in enumerate(parts)]
+        texts = [f"{self.glue}{text}" if i else text for parts in rendered for i, (text, _) in enumerate(parts)]
         limits = [max_tokens for parts in rendered for _, max_tokens in parts]
-        encoded = iter(self._encode_heads(texts, limits))
+        encoded = iter(self.encode_heads(texts, limits))
         result: list[TokenIds] = []
         for parts in rendered:
             ids: list[int] = []
@@ -90,6 +95,12 @@ class PairTokenizer:
                 ids += next(encoded)[:max_tokens]
             result.append(np.asarray(ids, dtype=np.int64))
         return result
+
+    def encode_heads(self, texts: list[str], limits: list[int]) -> list[list[int]]:
+        """The tokens of each text, or at least as many first ones as its limit."""
+        if self._words is None:
+            return self._encode(texts)
+        return self._words.encode_heads(texts, limits, HEAD_CHARS_PER_TOKEN)
 
     def pair_length(self, query_tokens: int, product_tokens: int) -> int:
         """Length of a pair in tokens, special tokens included, after the cut to `max_tokens`."""
@@ -146,12 +157,6 @@ class PairTokenizer:
         products = self.encode_products([product for _, product in pairs])
         return self.collate([(queries[query], ids) for (query, _), ids in zip(pairs, products, strict=True)])
 
-    def _encode_heads(self, texts: list[str], limits: list[int]) -> list[list[int]]:
-        """The tokens of each text, or at least as many first ones as its limit."""
-        if self._words is None:
-            return self._encode(texts)
-        return self._words.encode_heads(texts, limits, HEAD_CHARS_PER_TOKEN)
-
     def _joins_words(self) -> str:
         """A space where a word at the start of a text is taken for the middle of one (byte-level BPE); else nothing."""
         together, first, second, spaced = self._encode(["a b", "a", "b", " b"])
@@ -169,6 +174,12 @@ class PairTokenizer:
 
 def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    # The library does not tell that of a Unigram model, whose families all call it so.
+    token = "<unk>" if isinstance(tokenizer.model, models.Unigram) else getattr(tokenizer.model, "unk_token", None)
+    return None if token is None else tokenizer.token_to_id(token)
 
 
 def _words_stand_alone(tokenizer: Tokenizer) -> bool:

@@ -180,7 +180,7 @@ def test_tokenising_by_known_words_gives_the_tokens_that_the_whole_text_begins_w
     whole = tokenizer._encode(rows)
     wanted = [ids[:n] for ids, n in zip(whole, limits, strict=True)]
     for _ in range(2):
-        assert tokenizer._encode_heads(rows, limits) == wanted
+        assert tokenizer.encode_heads(rows, limits) == wanted
 
 
 def test_a_word_is_tokenised_once(tokenizer, tokenised):
@@ -259,7 +259,7 @@ def test_an_added_token_of_two_words_is_found_where_a_head_would_end_between_the
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     tokenizer = PairTokenizer(tmp_path / "tokenizer.json", template)
     text = "usb lamp"
-    assert tokenizer._encode_heads([text], [1]) == tokenizer._encode([text])
+    assert tokenizer.encode_heads([text], [1]) == tokenizer._encode([text])
 
 
 def test_only_the_head_of_a_long_text_is_tokenised(tokenizer, tokenised):
