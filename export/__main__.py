@@ -22,6 +22,7 @@ from .from_hf import Architecture, HubExport, export_from_hf
 from .from_run import export_run
 from .front import make_front
 from .gpu_check import gpu_check
+from .input_reference import add_input_reference
 from .label import label_run
 from .peers import write_peer
 from .plain import export_plain
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(profile(arguments.artifact, arguments.variant, arguments.pairs))
         elif arguments.command == "latency":
             manifest = remeasure(arguments.artifact, Progress())
+            print(f"{arguments.artifact}: version {manifest.version}")
+        elif arguments.command == "reference":
+            manifest = add_input_reference(arguments.artifact, arguments.pairs)
             print(f"{arguments.artifact}: version {manifest.version}")
         elif arguments.command == "gpu-check":
             report = gpu_check(arguments.source, arguments.rounds, Progress())
@@ -182,6 +186,11 @@ def _parser() -> argparse.ArgumentParser:
         "latency", help="measures the latency table of an artifact again, on the machine that will serve it"
     )
     latency.add_argument("artifact", type=Path, help="folder of the artifact; its version and its scores stay")
+    reference = commands.add_parser(
+        "reference", help="what a service compares its queries and products with, counted from pairs; docs/drift.md"
+    )
+    reference.add_argument("artifact", type=Path, help="folder of the artifact; its version and its scores stay")
+    reference.add_argument("pairs", type=Path, help="JSONL, a query and a product a line, as for from-hf --calibration")
     states = commands.add_parser(
         "states", help="the states of a catalogue's products for a split model, docs/states.md"
     )

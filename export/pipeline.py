@@ -15,6 +15,7 @@ from .cuda_variant import NAME as CUDA_FP16
 from .evaluation import evaluate_variants
 from .faithful import encoded_lists
 from .golden import GOLDEN_PAIRS, with_logits
+from .input_reference import input_reference
 from .latency import describe, measure_latency
 from .outcome import Outcome, int8_notes, int8_tolerance, torch_note, write_outcome
 from .parity import BATCH, TOLERANCE, check_independence
@@ -95,6 +96,7 @@ def _export(plan: StudentExport, checkpoint: Checkpoint, out: Path, say: Say) ->
             {v.name: logits[v.name][: len(golden)].tolist() for v in written} | {v.name: v.golden for v in cuda},
         ),
         "score_histogram": score_histogram(reference, plan.calibration_data),
+        "input_reference": input_reference(tokenizer, "cross-encoder", plan.calibration_pairs, plan.calibration_data),
     }
     notes = [f"Several outputs made one logit by their gains: {checkpoint.outputs}."] if checkpoint.outputs else []
     notes.append(torch_note(torch_difference, len(torch_pairs)))

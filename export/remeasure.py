@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from artifact import ArtifactError, LatencyPoint, Manifest, Variant, load_artifact, write_artifact
-from artifact.writing import MODEL_CARD_FILE, TOKENIZER_FILE
+from artifact import LatencyPoint, Manifest, Variant, load_artifact
 
 from .compile import Say
 from .latency import describe, measure_latency
+from .rewriting import rewrite
 from .split.latency import measure_interaction, measure_product_encoder
 from .split.runtime import SplitModel
 
@@ -28,13 +28,7 @@ def remeasure(folder: Path, say: Say) -> Manifest:
             for name, points in _tables(folder, manifest, variant).items():
                 described[name] = [point.model_dump() for point in points]
                 say(f"{variant.name}, {name.replace('_', ' ')}: {describe(points)}")
-    files = {graph.file: folder / graph.file for variant in manifest.variants for graph in variant.graphs()}
-    files[TOKENIZER_FILE] = folder / manifest.tokenizer.file
-    try:
-        card = (folder / MODEL_CARD_FILE).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(folder, f"cannot read its model card: {error}") from error
-    return write_artifact(folder, contents, files, card)
+    return rewrite(folder, manifest, contents)
 
 
 def _tables(folder: Path, manifest: Manifest, variant: Variant) -> dict[str, list[LatencyPoint]]:

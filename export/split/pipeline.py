@@ -14,6 +14,7 @@ from ..errors import ExportError
 from ..evaluation import evaluate_variants
 from ..faithful import Lists, pairs_of
 from ..golden import GOLDEN_PAIRS, with_logits
+from ..input_reference import input_reference
 from ..outcome import Outcome, int8_notes, int8_tolerance, torch_note, write_outcome
 from ..parity import BATCH, TOLERANCE
 from ..plan import INT8, TORCH_PAIRS, StudentExport, calibrate, open_tokenizer, range_pairs
@@ -79,6 +80,7 @@ def export_split(plan: StudentExport, checkpoint: SplitCheckpoint, out: Path, sa
         "evaluation": metrics,
         "golden_pairs": with_logits(GOLDEN_PAIRS, {v.name: logits[v.name][:golden].tolist() for v in written}),
         "score_histogram": score_histogram(reference, plan.calibration_data),
+        "input_reference": input_reference(tokenizer, "split", plan.calibration_pairs, plan.calibration_data),
     }
     notes += [] if choice is None else int8_notes(choice, len(checked), int8_errors)
     outcomes = [
