@@ -1,4 +1,7 @@
-"""`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option."""
+"""`python -m service`: reads the settings, binds the socket, serves. `--help` lists every option.
+
+`python -m service drift-report` asks a running one what drifted.
+"""
 # ruff: noqa: E402 - signals have to be heeded before the imports, which take most of a second
 
 import signal
@@ -25,9 +28,17 @@ from .settings import prepare_libraries, settings_from_command_line, unknown_var
 
 log = logging.getLogger("service")
 
+DRIFT_REPORT = "drift-report"
+"""The one word that is no setting: another command, docs/drift.md."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the service to its end. Returns 0 after a clean stop, 1 if it could not serve, 2 for wrong settings."""
+    if arguments[:1] == [DRIFT_REPORT]:
+        prepare_libraries()
+        from .drift.report import main as drift_report
+
+        return drift_report(arguments[1:])
     try:
         settings = settings_from_command_line(arguments)
     except ValidationError as error:

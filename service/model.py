@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from artifact import Artifact, Manifest, Variant, load_artifact
+from artifact import Artifact, Manifest, PairTokenizer, Variant, load_artifact
 from artifact.loading import MANIFEST_FILE
 from artifact.product_states import states_version
 from artifact.states_file import StatesFile
@@ -26,13 +26,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A verified model ready to score, and what its work has cost so far."""
+    """A verified model ready to score, and what its work has cost so far.
+
+    Attributes:
+        tokenizer: for whoever wants to know what the model reads; None where nobody can.
+    """
 
     manifest: Manifest
     variant: Variant
     engine: Engine
     cost: CostModel = field(default_factory=CostModel)
     states_file: StatesFile | None = None
+    tokenizer: PairTokenizer | None = None
 
     def description(self) -> dict[str, Any]:
         """What GET /models says of it."""
@@ -64,7 +69,7 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
         cross_encoder = OnnxEngine(artifact, variant, settings.token_cache_bytes, metrics)
         check_golden_pairs(artifact, variant, cross_encoder)
         _warm_up(artifact, cross_encoder, budget_tokens, cost)
-        return Model(artifact.manifest, variant, cross_encoder, cost)
+        return Model(artifact.manifest, variant, cross_encoder, cost, tokenizer=artifact.tokenizer)
     split = SplitEngine(artifact, variant, settings.state_cache_bytes, settings.encode_tokens, metrics)
     check_golden_pairs(artifact, variant, split)
     _warm_up_encoders(artifact, split, settings.encode_tokens, cost)
@@ -79,7 +84,7 @@ def load_model(settings: Settings, metrics: Metrics) -> Model:
     if file is not None:
         # Not before: the golden pairs have to go through the product encoder.
         split.read_from(file)
-    return Model(artifact.manifest, variant, split, cost, file)
+    return Model(artifact.manifest, variant, split, cost, file, artifact.tokenizer)
 
 
 def check_golden_pairs(artifact: Artifact, variant: Variant, engine: Engine) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from artifact import ArtifactError
 
+from .drift.monitor import DriftMonitor
+from .drift.references import DriftReferenceError, Saved, read_saved
 from .engine import Kept
 from .errors import DrainingError, NotReadyError, ServiceError
 from .machine import alone_in_cgroup, available_cores, let_others_first, process_age_s, stay_on_core
@@ -60,11 +62,13 @@ class Runtime:
         self.idle = asyncio.Event()
         self.idle.set()
         self.shadow: Shadow | None = None
+        self.drift: DriftMonitor | None = None
         self.registry: Registry | None = None
         self._load = load
         self._on_failure = on_failure
         self._on_loaded = on_loaded
         self._failure: str | None = None
+        self._drift_saved: Saved | None = None
         self._draining = False
         self._reload_asked = False
         self._swapper: Swapper | None = None
@@ -142,6 +146,8 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._swapping, return_exceptions=True)
         await asyncio.to_thread(self._loader.shutdown)
+        if self.drift is not None:
+            await asyncio.to_thread(self.drift.stop)
         await asyncio.to_thread(self.lanes.stop)
 
     def drain(self) -> None:
@@ -209,7 +215,7 @@ class Runtime:
         started = self.clock()
         try:
             slots = await asyncio.get_running_loop().run_in_executor(self._loader, self._load_all)
-        except (ArtifactError, EngineError, ModelNameError, OSError) as error:
+        except (ArtifactError, DriftReferenceError, EngineError, ModelNameError, OSError) as error:
             log.error("cannot serve: %s", error)
             self._fail(str(error))
             return
@@ -233,6 +239,8 @@ class Runtime:
 
     def _load_all(self) -> list[Slot]:
         """Blocks for about a second per model."""
+        if self.settings.drift_reference is not None:
+            self._drift_saved = read_saved(self.settings.drift_reference)
         slots = []
         for source in read_sources(self.settings):
             target = follow(source.folder)
@@ -259,6 +267,16 @@ class Runtime:
                 metrics=metrics,
                 clock=self.clock,
             )
+        if settings.drift_rate:
+            self.drift = DriftMonitor(
+                registry,
+                rate=settings.drift_rate,
+                window_s=settings.drift_window_s,
+                saved=self._drift_saved,
+                metrics=metrics,
+                clock=self.clock,
+            )
+            self.drift.start()
         self._swapper = Swapper(registry, self._load_named, self._loader, metrics, self.clock, self._on_loaded)
         self.registry = registry
         if self._draining:

@@ -83,6 +83,8 @@ class ScoreEndpoint:
             answered = self._answer(job, model, info)
         if self._runtime.shadow is not None:
             self._runtime.shadow.offer(job, model)
+        if self._runtime.drift is not None:
+            self._runtime.drift.offer(job, model)
         return answered
 
     async def _read_body(self, scope: Scope, receive: Receive, deadline: float) -> bytes:

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
 
     Every option can also be given as an environment variable: SHELFSCORE_ and the option's name in capitals, such as
     SHELFSCORE_MAX_PRODUCTS for --max-products. An option on the command line wins.
+
+    `python -m service drift-report --help` is about a command of its own, which serves nothing.
     """
 
     model_config = SettingsConfigDict(
@@ -147,6 +149,21 @@ class Settings(BaseSettings):
     )
     write_timeout_ms: int = Field(
         default=10_000, ge=1, description="longest wait for a caller to take its answer; then it is cut off"
+    )
+    drift_rate: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of requests, by their ids, that drift is told by; at most half a percent of a core is spent "
+        "on them. 0 is off",
+    )
+    drift_window_s: int = Field(
+        default=3600, ge=60, description="seconds of traffic that are compared with the drift reference"
+    )
+    drift_reference: Path | None = Field(
+        default=None,
+        description="file that `python -m service drift-report --save-reference` wrote of real traffic; without it, "
+        "what the model's manifest has",
     )
     log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
