@@ -54,14 +54,16 @@ def main(arguments: Sequence[str]) -> int:
     from .logs import configure_logging
     from .registry import ModelNameError, read_sources
     from .server import bind, serve
+    from .tracing.tracing import TracingError, check_tracing
 
-    logs = configure_logging(settings.log_format, settings.log_level)
+    logs = configure_logging(settings.log_format, settings.log_level, texts=settings.log_texts)
     # Before anything can fail: the typo may be why it does.
     if unknown := unknown_variables():
         log.warning("no setting knows these environment variables: %s", ", ".join(unknown))
     try:
+        check_tracing(settings)
         read_sources(settings)
-    except (ArtifactError, ModelNameError, OSError) as error:
+    except (ArtifactError, ModelNameError, OSError, TracingError) as error:
         _complain(f"cannot serve: {error}")
         return 1
     try:

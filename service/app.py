@@ -26,6 +26,7 @@ from .reports import Live, Models, Ready
 from .runtime import Loader, Runtime
 from .scoring_route import ScoreEndpoint
 from .settings import Settings
+from .tracing.tracing import make_tracing
 
 OPEN_PATHS = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")
 
@@ -66,17 +67,25 @@ def create_app(
 
     Returns:
         An app whose `state.runtime` is its Runtime, and `state.keys` its Keys.
+
+    Raises:
+        TracingError: spans are asked for, and OpenTelemetry is not installed.
     """
     metrics = Metrics()
+    tracing = make_tracing(settings, metrics, clock)
     planted = plant(settings, load, metrics, clock) if settings.planted_faults else None
     runtime = Runtime(settings, metrics, clock, planted.load if planted else load, on_failure, on_loaded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         runtime.start()
+        if tracing is not None:
+            tracing.start()
         yield
         runtime.drain()
         await runtime.stop()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
 
     app = App(title="shelfscore", version=version("shelfscore"), lifespan=lifespan, redoc_url=None)
     app.router.redirect_slashes = False
@@ -92,12 +101,14 @@ def create_app(
     app.add_exception_handler(HTTPException, _raise_ours)
 
     routes = ["/score", "/models", *OPEN_PATHS]
-    access_log = AccessLog(clock)
+    access_log = AccessLog(clock, rate=settings.log_rate)
 
     def wrap(inner: ASGIApp) -> ASGIApp:
         bounded = BodyMiddleware(inner, max_body_bytes=settings.max_body_bytes)
         opened = AuthMiddleware(bounded, keys=keys, open_paths=OPEN_PATHS)
-        return RequestMiddleware(opened, metrics=metrics, clock=clock, access_log=access_log, routes=routes)
+        return RequestMiddleware(
+            opened, metrics=metrics, clock=clock, access_log=access_log, routes=routes, tracing=tracing
+        )
 
     app.add_middleware(wrap)
     app.score = wrap(planted.wrap(endpoint) if planted else endpoint)

@@ -21,6 +21,7 @@ class StageTimes:
     encode_ended: float | None = None
     pairs_started: float | None = None
     pairs_ended: float | None = None
+    recall_ended: float | None = None
 
     @property
     def tokenize_s(self) -> float:
@@ -52,6 +53,7 @@ class Job:
         deadline: on the monotonic clock, in seconds.
         partial: whether the caller takes what is scored at the deadline.
         request_id: for the log.
+        trace_id: likewise; None without a trace.
         submitted: when it entered the queue, on the same clock.
         on_finish: called once, from any thread, when the job has ended. It must not block.
         background: whether it runs only while no other work waits, and counts for no one's admission.
@@ -77,12 +79,14 @@ class Job:
         submitted: float,
         on_finish: Callable[[], None],
         background: bool = False,
+        trace_id: str | None = None,
     ) -> None:
         self.query = query
         self.products = products
         self.deadline = deadline
         self.partial = partial
         self.request_id = request_id
+        self.trace_id = trace_id
         self.times = StageTimes(submitted)
         self.background = background
         self.due = deadline
@@ -99,6 +103,11 @@ class Job:
         self._logits = np.full(len(products), np.nan, dtype=np.float32)
         self._scored = np.zeros(len(products), dtype=np.bool_)
         self.unscored = len(products)
+
+    def ids(self) -> dict[str, str]:
+        """What the log says of whose work it is."""
+        ids = {"request_id": self.request_id}
+        return ids if self.trace_id is None else {**ids, "trace_id": self.trace_id}
 
     def is_dead(self, now: float) -> bool:
         """Whether further work on it would be for nobody."""

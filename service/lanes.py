@@ -165,7 +165,7 @@ class Lanes:
                 for unit in units:
                     self._run([unit], self._clock())
                 return None
-            log.exception("a unit of work failed", extra={"fields": {"request_id": units[0].job.request_id}})
+            log.exception("a unit of work failed", extra={"fields": units[0].job.ids()})
             units[0].job.end(_failure(error))
         now = self._clock()
         for unit in units:

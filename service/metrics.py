@@ -103,6 +103,12 @@ class Metrics:
         for reason in ("other_states", "damaged", "unreadable"):
             self.refused_states_files.labels(reason)
 
+        self.traced_requests = self._counter(
+            "traced_requests",
+            "Requests whose spans were exported, dropped for want of room, or failed to be.",
+            "outcome",
+        )
+
         self.model_info = self._gauge(
             *("model_info", "A loaded model; the value is 1."),
             *("name", "version", "architecture", "variant", "precision"),

@@ -142,7 +142,7 @@ class Preparation:
         query_s = self._run_query()
         if unknown:
             self._cost.observe_prepare(recall_s + query_s, len(unknown))
-        times.prepare_ended = self._clock()
+        times.prepare_ended = times.recall_ended = self._clock()
         return self._hand_on(ready)
 
     def _recalled(self, positions: Sequence[int]) -> Sequence[ProductState | Fresh]:

@@ -220,7 +220,7 @@ class Runtime:
             self._fail(str(error))
             return
         except Exception as error:
-            log.exception("cannot serve")
+            log.exception("cannot serve", extra={"of_no_request": True})
             self._fail(type(error).__name__)
             return
         self._serve(slots)

@@ -99,6 +99,7 @@ class Scorer:
         deadline: float,
         partial_answer: bool,
         request_id: str,
+        trace_id: str | None = None,
         on_finish: Callable[[], None],
         background: bool = False,
     ) -> Job:
@@ -122,6 +123,7 @@ class Scorer:
             deadline=deadline,
             partial=partial_answer,
             request_id=request_id,
+            trace_id=trace_id,
             submitted=now,
             on_finish=finish,
             background=background,

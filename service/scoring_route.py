@@ -51,6 +51,7 @@ class ScoreEndpoint:
         self._clock = runtime.clock
         self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
         self._max_timeout_ms = runtime.settings.max_timeout_ms
+        self._log_texts = runtime.settings.log_texts
         self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in STAGES}
         self.request_model = score_request_model(runtime.settings.max_products)
         self._max_values = most_values(runtime.settings.max_products)
@@ -65,6 +66,7 @@ class ScoreEndpoint:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
         body = await self._read_body(scope, receive, self._due(info.arrival, *timeouts_ms))
+        info.received = self._clock()
         self._early.check(len(body), self._due(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         model = models.find(asked.model)
@@ -73,6 +75,8 @@ class ScoreEndpoint:
         info.log_fields["products"] = len(asked.products)
         self._metrics.products.observe(len(asked.products))
         info.log_fields |= {"model": model.name, "version": model.version}
+        if self._log_texts:
+            info.log_fields["query"] = asked.query
         with model.use():
             try:
                 job = await self._run(model.scorer, asked, self._due(info.arrival, *timeouts_ms), info, receive)
@@ -112,8 +116,10 @@ class ScoreEndpoint:
             deadline=deadline,
             partial_answer=asked.partial,
             request_id=info.request_id,
+            trace_id=info.trace_id,
             on_finish=on_finish,
         )
+        info.times, info.admitted = job.times, self._clock()
         late = DeadlineExceededError("the deadline passed before every product was scored")
         timer = loop.call_later(max(0.0, deadline - self._clock()), job.end, late)
         watch = asyncio.create_task(_end_when_gone(job, receive))

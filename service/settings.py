@@ -165,9 +165,32 @@ class Settings(BaseSettings):
         description="file that `python -m service drift-report --save-reference` wrote of real traffic; without it, "
         "what the model's manifest has",
     )
+    trace_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="where OpenTelemetry spans of scoring requests go, by OTLP over HTTP, as in "
+        "http://127.0.0.1:4318/v1/traces; without it there are none. Needs the extra otel",
+    )
+    trace_rate: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the requests that come without a trace for which one begins here; where the header "
+        "traceparent came, its flag decides",
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least severe event that is logged; info has a line per request"
+        default="info", description="least severe event that is logged; info has lines for requests"
+    )
+    log_rate: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of requests that have a line in the log; those that the service failed all have one",
+    )
+    log_texts: bool = Field(
+        default=False,
+        description="lines may hold texts of requests: the query, and messages of exceptions, which may quote any",
     )
     planted_faults: str = Field(
         default="",

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from .errors import ClientGoneError, DeadlineExceededError, ServiceError, Unavai
 from .job import Job
 from .metrics import Metrics
 from .registry import LoadedModel, Registry
+from .sampling import is_sampled
 
 RANKED_PRODUCTS = 128
 """The order is compared for so many products of a request, evenly spaced: its cost grows with their square."""
@@ -138,12 +138,6 @@ class Shadow:
         if disagreement is not None:
             self._metrics.shadow_disagreement.observe(disagreement)
         return COMPARED
-
-
-def is_sampled(request_id: str, rate: float) -> bool:
-    """Whether a request belongs to the sample: the same in every replica, and for every rate above."""
-    digest = blake2b(request_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) < rate * 2**64
 
 
 def rank_disagreement(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float | None:

@@ -89,7 +89,7 @@ class Swapper:
                         await self._in_thread(self._on_settled)
                     except Exception:
                         # Later swaps must not die with this one.
-                        log.exception("a swap broke off", extra={"fields": {"model": slot.name}})
+                        log.exception("a swap broke off", extra={"fields": {"model": slot.name}, "of_no_request": True})
 
     async def watch(self, poll_s: float) -> None:
         """Looks every `poll_s` seconds, until it is cancelled."""
@@ -169,7 +169,7 @@ class Swapper:
             "model not swapped, the loaded one goes on: %s",
             error if expected else type(error).__name__,
             exc_info=None if expected else error,
-            extra={"fields": fields},
+            extra={"fields": fields, "of_no_request": True},
         )
 
     def _count(self, slot: Slot, outcome: str) -> None:

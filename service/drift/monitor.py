@@ -21,7 +21,7 @@ from artifact.reading import SCORE, SIGNALS, InputReader, signals_of
 from ..job import Job
 from ..metrics import Metrics
 from ..registry import LoadedModel, Registry
-from ..shadow import is_sampled
+from ..sampling import is_sampled
 from .collector import DriftCollector, WindowState
 from .counters import InputCounters
 from .references import Reference, Saved, references_of

@@ -9,12 +9,13 @@ from prometheus_client import Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..answer import NO_SNIFFING
-from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id
+from ..context import ARRIVAL_KEY, SCOPE_KEY, RequestInfo, current_request_id, current_trace_id
 from ..errors import ClientGoneError, InternalError, ServiceError, status_and_title
 from ..metrics import Metrics
 from ..outcomes import INTERNAL, ending_of
 from ..problem import problem_answer
-from ..trace_ids import sampled_trace_id
+from ..tracing.tracing import Tracing
+from ..tracing.w3c import read_trace_context
 from .access_log import AccessLog
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class RequestMiddleware:
         clock: monotonic, in seconds; its reading here is the request's arrival, where the connection did not tell it.
         access_log: told of every request.
         routes: paths that label metrics; any other path is labelled `other`.
+        tracing: told of every scoring request; None where no spans are made.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class RequestMiddleware:
         clock: Callable[[], float],
         access_log: AccessLog,
         routes: Collection[str],
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._clock = clock
         self._routes = frozenset(routes)
         self._access_log = access_log
+        self._tracing = tracing
         self._counters: dict[tuple[str, int | None], Counter] = {}
         self._durations = {route: metrics.duration.labels(route) for route in (*routes, UNKNOWN_ROUTE)}
 
@@ -57,8 +61,15 @@ class RequestMiddleware:
             return
         info = RequestInfo(scope.get(ARRIVAL_KEY) or self._clock(), _request_id(scope))
         scope[SCOPE_KEY] = info
+        info.trace = read_trace_context(scope["headers"])
+        if self._tracing is not None and scope["path"] == SCORE_PATH and scope["method"] == "POST":
+            info.trace = self._tracing.begin(info.trace)
         current_request_id.set(info.request_id)
-        header = (b"x-request-id", info.request_id.encode())
+        # Always, for a request behind another on its connection begins with the context of that one.
+        current_trace_id.set(info.trace_id)
+        own = [(b"x-request-id", info.request_id.encode()), NO_SNIFFING]
+        if info.trace is not None and info.trace.recorded:
+            own.append((b"traceresponse", info.trace.traceresponse()))
         status: int | None = None
         failure: ServiceError | None = None
 
@@ -68,7 +79,7 @@ class RequestMiddleware:
             nonlocal counts
             if counts:
                 counts = False
-                self._count_score(scope, info, failure)
+                self._count_score(info, failure)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -76,7 +87,7 @@ class RequestMiddleware:
                 status = message["status"]
                 # Before the caller can read its answer, so that what it counts itself is never more.
                 count_score()
-                message = {**message, "headers": [*message["headers"], header, NO_SNIFFING]}
+                message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -96,15 +107,16 @@ class RequestMiddleware:
             self._metrics.in_flight.dec()
             # A caller that has left gets no answer.
             count_score()
-            self._record(scope, info, status)
+            self._record(scope, info, status, failure)
 
-    def _count_score(self, scope: Scope, info: RequestInfo, failure: ServiceError | None) -> None:
+    def _count_score(self, info: RequestInfo, failure: ServiceError | None) -> None:
         # Without either, its task was cancelled.
         ending = ending_of(failure) if failure is not None else info.ending or INTERNAL
-        self._metrics.score_ended(ending, self._clock() - info.arrival, sampled_trace_id(scope["headers"]))
+        self._metrics.score_ended(ending, self._clock() - info.arrival, info.sampled_trace_id)
 
-    def _record(self, scope: Scope, info: RequestInfo, status: int | None) -> None:
-        duration_s = self._clock() - info.arrival
+    def _record(self, scope: Scope, info: RequestInfo, status: int | None, failure: ServiceError | None) -> None:
+        ended = self._clock()
+        duration_s = ended - info.arrival
         path = scope["path"]
         route = path if path in self._routes else UNKNOWN_ROUTE
         counter = self._counters.get((route, status))
@@ -112,14 +124,17 @@ class RequestMiddleware:
             counter = self._counters[route, status] = self._metrics.requests.labels(route, str(status))
         counter.inc()
         self._durations[route].observe(duration_s)
-        fields = {
-            "method": scope["method"],
-            "path": path[:200],
-            "status": status,
-            "duration_ms": round(duration_s * 1000, 2),
-            **info.log_fields,
-        }
-        self._access_log.write(status, fields)
+        if self._tracing is not None:
+            self._tracing.end(info, status, ended, type(failure).__name__ if failure is not None else None)
+        if self._access_log.wants(status, info.request_id):
+            fields = {
+                "method": scope["method"],
+                "path": path[:200],
+                "status": status,
+                "duration_ms": round(duration_s * 1000, 2),
+                **info.log_fields,
+            }
+            self._access_log.write(status, fields)
 
 
 def _request_id(scope: Scope) -> str:

@@ -159,7 +159,7 @@ class Running:
 @contextlib.contextmanager
 def running(model_dir: Path, *, load: Loader = load_model, ready: bool = True, **settings: object) -> Iterator[Running]:
     """Serves until the block ends. With `ready`, waits until it scores."""
-    made = Settings(model_dir=model_dir, **{"lanes": 2, "max_timeout_ms": 60_000, **settings})
+    made = Settings(model_dir=model_dir, **{"lanes": 2, "max_timeout_ms": 60_000, "log_rate": 1.0, **settings})
     listener, port = bind_free()
     app = create_app(made, load=load)
     server = Server(app, made)

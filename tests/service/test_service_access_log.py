@@ -62,12 +62,9 @@ def test_shed_requests_that_are_far_between_have_a_line_each(times, lines):
     assert not times.due
 
 
-def test_a_level_that_shows_no_requests_counts_none(times, lines, caplog):
+def test_a_level_that_shows_no_requests_wants_none(times, caplog):
     caplog.set_level(logging.WARNING, "service.access")
-    for _ in range(3):
-        times.log.write(503, {})
-    assert not times.due
-    assert lines() == []
+    assert not any(times.log.wants(status, "any") for status in (200, 422, 503))
 
 
 def test_a_burst_of_rejections_writes_few_lines_and_the_count_bears_the_id_of_none(serve, caplog):
@@ -86,3 +83,40 @@ def test_a_burst_of_rejections_writes_few_lines_and_the_count_bears_the_id_of_no
     assert not any("request_id" in event for event in counts)
     assert sum(event["requests"] for event in counts) > 0
     assert len(single) < 10
+
+
+@pytest.mark.parametrize("status", [500, 504, None])
+def test_a_request_that_the_service_failed_is_wanted_at_any_rate_and_warned_of(lines, caplog, status):
+    log = AccessLog(lambda: 0.0, rate=0.0)
+    assert log.wants(status, "any")
+    log.write(status, {"status": status})
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_of_other_requests_a_share_is_wanted_by_their_ids(lines):
+    ids = [f"id-{i}" for i in range(1000)]
+    none, some, every = (AccessLog(lambda: 0.0, rate=rate) for rate in (0.0, 0.1, 1.0))
+    for status in (200, 401, 422, 499):
+        assert not [each for each in ids if none.wants(status, each)]
+        assert 60 < len([each for each in ids if some.wants(status, each)]) < 140
+        assert all(every.wants(status, each) for each in ids)
+    assert [each for each in ids if some.wants(200, each)] == [each for each in ids if some.wants(422, each)]
+
+
+def test_requests_that_are_shed_are_wanted_at_any_rate_for_they_are_counted(lines):
+    assert AccessLog(lambda: 0.0, rate=0.0).wants(503, "any")
+
+
+def test_a_level_of_errors_shows_no_request(lines, caplog):
+    caplog.set_level(logging.ERROR, "service.access")
+    log = AccessLog(lambda: 0.0)
+    assert not any(log.wants(status, "any") for status in (200, 503, 500, None))
+
+
+def test_the_rate_is_a_setting(serve, lines):
+    service = serve(log_rate=0.0)
+    assert service.score("usb").status_code == 200
+    assert service.score("usb", timeout_ms=0.001).status_code == 504
+    asked = lambda: [fields["status"] for _, fields in lines() if fields.get("path") == "/score"]  # noqa: E731
+    service.wait_until(lambda: bool(asked()))
+    assert asked() == [504]

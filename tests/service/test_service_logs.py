@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.context import current_request_id
+from service.errors import InternalError
 from service.logs import JsonFormatter, TextFormatter, UnhurriedHandler, configure_logging
+from service.planted.engine import PlantedModelError
 
 
 @pytest.fixture
@@ -44,7 +46,28 @@ def test_exceptions_are_in_both(record):
         raise ValueError("the cause")
     except ValueError:
         made = record(exc_info=sys.exc_info())
-    assert "the cause" in json.loads(JsonFormatter().format(made))["exception"]
+    assert "the cause" in json.loads(JsonFormatter(texts=True).format(made))["exception"]
+    assert TextFormatter(texts=True).format(made).splitlines()[-1] == "ValueError: the cause"
+    assert "test_service_logs.py" in json.loads(JsonFormatter().format(made))["exception"]
+    assert TextFormatter().format(made).splitlines()[-1].startswith("ValueError: (withheld")
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (OSError(28, "No space left on device", "file"), "OSError: [Errno 28] No space left on device: 'file'"),
+        (InternalError("the model could not"), "service.errors.InternalError: the model could not"),
+        (PlantedModelError("planted"), "service.planted.engine.PlantedModelError: planted"),
+    ],
+)
+def test_messages_that_quote_no_request_are_shown(record, error, shown):
+    made = record(exc_info=(type(error), error, None))
+    assert TextFormatter().format(made).splitlines()[-1] == shown
+
+
+def test_an_error_of_no_request_is_shown_whole(record):
+    made = record(exc_info=(ValueError, ValueError("the cause"), None))
+    made.of_no_request = True
     assert TextFormatter().format(made).splitlines()[-1] == "ValueError: the cause"
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from artifact.loading import read_manifest
 from service.model import Model
-from service.shadow import RANKED_PRODUCTS, is_sampled, rank_disagreement
+from service.sampling import is_sampled
+from service.shadow import RANKED_PRODUCTS, rank_disagreement
 
 from .serving import FakeEngine, GatedEngine
 
