@@ -108,6 +108,9 @@ class Metrics:
             "Requests whose spans were exported, dropped for want of room, or failed to be.",
             "outcome",
         )
+        self.audit_pairs = self._counter(
+            "audit_pairs", "Sampled pairs that were written to the audit files, or dropped.", "outcome"
+        )
 
         self.model_info = self._gauge(
             *("model_info", "A loaded model; the value is 1."),

@@ -12,6 +12,7 @@ from typing import Any
 
 from artifact import ArtifactError
 
+from .audit.audit import Audit, make_audit
 from .drift.monitor import DriftMonitor
 from .drift.references import DriftReferenceError, Saved, read_saved
 from .engine import Kept
@@ -63,6 +64,7 @@ class Runtime:
         self.idle.set()
         self.shadow: Shadow | None = None
         self.drift: DriftMonitor | None = None
+        self.audit: Audit | None = make_audit(settings, metrics, clock)
         self.registry: Registry | None = None
         self._load = load
         self._on_failure = on_failure
@@ -136,6 +138,8 @@ class Runtime:
     def start(self) -> None:
         """Starts the lanes, and loading in the background, so that probes are answered meanwhile."""
         self.lanes.start()
+        if self.audit is not None:
+            self.audit.start()
         self._loading = asyncio.create_task(self._load_models())
 
     async def stop(self) -> None:
@@ -149,6 +153,8 @@ class Runtime:
         if self.drift is not None:
             await asyncio.to_thread(self.drift.stop)
         await asyncio.to_thread(self.lanes.stop)
+        if self.audit is not None:
+            await asyncio.to_thread(self.audit.stop)
 
     def drain(self) -> None:
         """From here on every new scoring request is refused, and no model is swapped; requests in work go on."""

@@ -89,6 +89,8 @@ class ScoreEndpoint:
             self._runtime.shadow.offer(job, model)
         if self._runtime.drift is not None:
             self._runtime.drift.offer(job, model)
+        if self._runtime.audit is not None:
+            self._runtime.audit.offer(job, model, len(body))
         return answered
 
     async def _read_body(self, scope: Scope, receive: Receive, deadline: float) -> bytes:

@@ -178,6 +178,18 @@ class Settings(BaseSettings):
         description="share of the requests that come without a trace for which one begins here; where the header "
         "traceparent came, its flag decides",
     )
+    audit_dir: Path | None = Field(
+        default=None,
+        description="existing folder for a sample of the scored pairs, texts included, as gzipped JSON lines; without "
+        "it none is kept",
+    )
+    audit_rate: float = Field(default=0.01, ge=0, le=1, description="share of requests whose pairs are kept there")
+    audit_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="most bytes that audit files may take in their folder, those of other replicas included; the "
+        "oldest go first",
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line of either per event, on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe event that is logged; info has lines for requests"
@@ -202,6 +214,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_planted_faults(cls, value: str) -> str:
         parse_faults(value)
+        return value
+
+    @field_validator("audit_dir")
+    @classmethod
+    def _check_audit_dir(cls, value: Path | None) -> Path | None:
+        if value is not None and not (value.is_dir() and os.access(value, os.W_OK | os.X_OK)):
+            raise ValueError(f"{value}: expected an existing folder that this process may write to")
         return value
 
     @field_validator("api_keys", "models", mode="before")
