@@ -1,4 +1,4 @@
-"""Command line of the pipeline: python -m training all|data|teacher|mine|label|student|evaluate."""
+"""Command line of the pipeline: python -m training all|data|teacher|mine|label|student|evaluate, and audit."""
 
 import argparse
 import sys
@@ -20,8 +20,14 @@ SHARED_STAGES = ("teacher", "student")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one stage, or all in order; a finished stage is not run again, an interrupted one goes on."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if given[:1] == ["audit"]:
+            from .audit.command import audit
+
+            audit(given[1:])
+            return 0
+        options = _parser().parse_args(given)
         config = read_config(options.config)
         if options.stage == "evaluate":
             _evaluate(options, config)

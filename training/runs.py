@@ -169,8 +169,8 @@ def locked(path: Path, what: str, wait: Callable[[], None] | None = None) -> Ite
         yield
 
 
-def read_run(folder: Path, data: Path) -> Run:
-    """Opens a run that exists.
+def read_run(folder: Path, data: Path, *, needs_data: bool = True) -> Run:
+    """Opens a run that exists; the data need not be at hand for what does not read them.
 
     Raises:
         TrainingError: there is none, or it was made from other data.
@@ -183,7 +183,7 @@ def read_run(folder: Path, data: Path) -> Run:
     except ValidationError as error:
         raise TrainingError(f"{path}: expected the configuration of a run: {error.errors()[0]['msg']}") from error
     noted = run.facts().get("files")
-    if noted is not None:
+    if noted is not None and needs_data:
         changed = sorted(name for name, found in _hashes(run.config, data).items() if noted.get(name) != found)
         if changed:
             raise TrainingError(

@@ -1,0 +1,1 @@
+"""A run's teacher looks over what a service scored: reads its audit files, scores them, reports the disagreement."""
