@@ -16,6 +16,7 @@
 #   make gate       a short load test of ARTIFACT that fails on errors, missed deadlines or a late generator, not on speed
 #   make image      the Dockerfile's steps without an engine, into build/image, and what the image holds
 #   make release-check  for a release: licences, known vulnerabilities, an SBOM into build/release/sbom.json
+#   make prometheus  Debian's Prometheus unpacked into build/prometheus, for the tests of rules and dashboard
 #   make lock       pin the newest versions of all dependencies in constraints.txt
 
 PYTHON ?= python3
@@ -42,7 +43,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # ONNX Runtime would report its use to its maker.
 export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
-.PHONY: help serve test gate lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest image release-check lock clean
+.PHONY: help serve test gate lint train label reproduce export verify evaluate bench bench-split peer gpu-check fuzz loadtest image release-check prometheus lock clean
 
 BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt
@@ -158,6 +159,10 @@ peer: .venv-peer/.done
 # FUZZ narrows it to parts, or repeats a run: make fuzz FUZZ='bodies texts --seed 7'. Some parts are tests, hence dev.
 fuzz: .venv/.has-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+prometheus: build/prometheus/usr/bin/promtool
+build/prometheus/usr/bin/promtool:
+	deploy/prometheus/unpack.sh build/prometheus
 
 # An environment of its own: ONNX Runtime's builds for CPU and for CUDA do not go together.
 gpu-check: .venv-gpu/.done
