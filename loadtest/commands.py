@@ -13,6 +13,8 @@ from .capacity.command import add_capacity_options, capacity
 from .compare.command import add_compare_options, compare
 from .errors import Exit
 from .faults.command import add_faults_options, faults
+from .monitoring.drill import add_drill_options, drill
+from .monitoring.observe import add_observe_options, observe
 from .observed.cost import add_observability_options, observability
 from .observed.counts import add_counts_options, counts
 from .observed.scrape import add_scrape_options, scrape
@@ -51,6 +53,8 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Co
     ),
     "scan": ("does memory stay bounded over a million distinct products?", add_scan_options, scan),
     "lifecycle": ("starts, stops under load, swaps under load", add_lifecycle_options, lifecycle),
+    "observe": ("does a real Prometheus see what it should, and alert when it should?", add_observe_options, observe),
+    "drill": ("breaks what each alert is for, and tries its runbook", add_drill_options, drill),
 }
 COMMANDS = tuple(_COMMANDS)
 

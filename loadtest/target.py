@@ -124,14 +124,17 @@ def start_service(
     *,
     launcher: Sequence[str] = (),
     resolve: bool = True,
+    port: int | None = None,
 ) -> Server:
-    """Starts the service with its own defaults, quiet. `resolve` False: on the folder as it is named, such as a link.
+    """Starts the service with its own defaults, quiet, on a free port unless one is given.
+
+    `resolve` False: on the folder as it is named, such as a link.
 
     Raises:
         LoadtestError: no artifact, or a malformed setting.
     """
     contestant = shelfscore("service", folder, environment)
-    port = free_port()
+    port = port or free_port()
     variables = contestant.environment_at(port)
     for limit in GENEROUS:
         variables.pop(limit, None)

@@ -1,1 +1,1 @@
-"""The dashboard: rows.py says what it shows, layout.py makes Grafana JSON of it, `python -m deploy.grafana` writes it."""
+"""The dashboard: rows.py says what it shows, layout.py makes it JSON, `python -m deploy.grafana` writes it."""
