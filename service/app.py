@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -14,11 +15,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .deadline import deadline_at
+from .door import Door
 from .errors import MethodNotAllowedError, NotReadyError, RouteNotFoundError
 from .exposition import FORMATS, choose_format
 from .keys import Keys
 from .metrics import Metrics
-from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware
+from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddleware, is_admitted
 from .model import load_model
 from .openapi import answers, install_openapi, problems
 from .planted.plant import plant
@@ -37,9 +39,11 @@ class App(FastAPI):
 
     Attributes:
         score: answers POST /score.
+        door: is asked before; None where nothing may pass the application by.
     """
 
     score: ASGIApp
+    door: Door | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/score" and scope["method"] == "POST":
@@ -103,7 +107,7 @@ def create_app(
     routes = ["/score", "/models", *OPEN_PATHS]
     access_log = AccessLog(clock, rate=settings.log_rate)
 
-    def wrap(inner: ASGIApp) -> ASGIApp:
+    def wrap(inner: ASGIApp) -> RequestMiddleware:
         bounded = BodyMiddleware(inner, max_body_bytes=settings.max_body_bytes)
         opened = AuthMiddleware(bounded, keys=keys, open_paths=OPEN_PATHS)
         return RequestMiddleware(
@@ -111,7 +115,18 @@ def create_app(
         )
 
     app.add_middleware(wrap)
-    app.score = wrap(planted.wrap(endpoint) if planted else endpoint)
+    app.score = outermost = wrap(planted.wrap(endpoint) if planted else endpoint)
+    if planted is None:
+        app.door = Door(
+            endpoint.early,
+            ready=lambda: runtime.unavailable() is None,
+            max_body_bytes=settings.max_body_bytes,
+            max_timeout_ms=settings.max_timeout_ms,
+            due=deadline_at,
+            admits=partial(is_admitted, keys),
+            info_of=outermost.info_of,
+            ended=outermost.refused,
+        )
     return app
 
 

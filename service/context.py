@@ -15,6 +15,9 @@ ARRIVAL_KEY = "shelfscore.arrival"
 WHOLE_BODY_KEY = "shelfscore.whole_body"
 """Where it leaves a function that says whether the body has arrived, so that nothing has to be timed."""
 
+LET_IN_KEY = "shelfscore.let_in"
+"""Where the door leaves what it took a request for that it let in."""
+
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
 current_trace_id: ContextVar[str | None] = ContextVar("current_trace_id", default=None)
 
@@ -42,6 +45,14 @@ class RequestInfo:
     received: float | None = None
     admitted: float | None = None
     times: StageTimes | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """That its answer has, whatever it is."""
+        own = [(b"x-request-id", self.request_id.encode())]
+        if self.trace is not None and self.trace.recorded:
+            own.append((b"traceresponse", self.trace.traceresponse()))
+        return own
 
     @property
     def sampled_trace_id(self) -> str | None:

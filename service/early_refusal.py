@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .backlog import Backlog
 from .errors import OverloadedError
@@ -16,6 +17,9 @@ WINDOW = 1024
 READ_ANYWAY = 16
 """One in so many of those that would be refused early is read: of a kind that is cheaper than all that were admitted
 lately, one has to be, or it would be refused for ever."""
+
+READ_EVERY_S = 0.05
+"""But none sooner after another: reading a body costs ten times what refusing it does."""
 
 
 class LeastCost:
@@ -42,6 +46,14 @@ class LeastCost:
             self._before, self._now, self._seen = self._now, float("inf"), 0
 
 
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """What a request was taken for, and whether it is read although there is no room."""
+
+    lane_s: float
+    anyway: bool
+
+
 class EarlyRefusal:
     """Asks admission about a request of which only the length and the time left are known.
 
@@ -59,7 +71,33 @@ class EarlyRefusal:
         self._clock = clock
         self._random = random_source
         self._least = LeastCost()
-        self._strict_until = -float("inf")
+        self._strict_until = self._read_next = -float("inf")
+        self._let_in, self._let_in_s = 0, 0.0
+
+    @property
+    def strict(self) -> bool:
+        """Whether requests are looked at early at present."""
+        return self._clock() < self._strict_until
+
+    def let_in(self, body_bytes: int, deadline: float) -> LetIn:
+        """The same as `check` of a request whose turn to be read comes later: until then it counts as work.
+
+        Whoever gets one hands it to `its_turn`.
+
+        Raises:
+            OverloadedError: it could not be admitted.
+        """
+        lane_s = self._least.per_byte_s * body_bytes
+        let_in = LetIn(lane_s, anyway=self._is_anyway(lane_s + self._let_in_s, deadline))
+        self._let_in_s += lane_s
+        self._let_in += 1
+        return let_in
+
+    def its_turn(self, let_in: LetIn) -> None:
+        """It is about to be read."""
+        self._let_in -= 1
+        # Sums of floats do not come back to nothing.
+        self._let_in_s = max(0.0, self._let_in_s - let_in.lane_s) if self._let_in else 0.0
 
     def check(self, body_bytes: int, deadline: float) -> None:
         """Returns for a request that should be read.
@@ -71,15 +109,25 @@ class EarlyRefusal:
         Raises:
             OverloadedError: it could not be admitted.
         """
+        self._is_anyway(self._least.per_byte_s * body_bytes, deadline)
+
+    def _is_anyway(self, lane_s: float, deadline: float) -> bool:
+        """Whether a request is read although it could not be admitted.
+
+        Raises:
+            OverloadedError: it is not.
+        """
         now = self._clock()
-        lane_s = self._least.per_byte_s * body_bytes
         if now >= self._strict_until or not lane_s or now >= deadline:
-            return
+            return False
         try:
             self._backlog.check(_least_job(lane_s, deadline, now), now)
         except OverloadedError:
-            if self._random.randrange(READ_ANYWAY):
+            if now < self._read_next or self._random.randrange(READ_ANYWAY):
                 raise
+            self._read_next = now + READ_EVERY_S
+            return True
+        return False
 
     def ended(self, body_bytes: int, job: Job) -> None:
         """A request is done with. One that was too late to be admitted says nothing of costs."""

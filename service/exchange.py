@@ -43,12 +43,21 @@ class Exchange(RequestResponseCycle):
             self.disconnected = True
         self.message_event.set()
 
+    def finish(self, answer: bytes) -> None:
+        """Writes a whole answer, head and body, of which nothing has been written."""
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.transport.write(answer)
+        self._end()
+
     def _write(self, body: bytes, *, more: bool) -> None:
         assert self._head is not None
         self.transport.write(self._head + (b"" if self.scope["method"] == "HEAD" else body))
         self._head = b""
-        if more:
-            return
+        if not more:
+            self._end()
+
+    def _end(self) -> None:
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

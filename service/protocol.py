@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from .answer import NO_SNIFFING, render_head
 from .connections import Connections, is_probe
 from .context import ARRIVAL_KEY, WHOLE_BODY_KEY
+from .door import Door
 from .errors import (
     BodyTooLargeError,
     HeadTooLargeError,
@@ -51,12 +52,21 @@ class Protocol(BoundedParsing):
     Args:
         connections: all those of the server.
         clock: monotonic, in seconds; its reading at the end of a head is the request's arrival.
+        door: may answer a request before it is one of the application's; None: nothing does.
     """
 
     cycle: Exchange
 
-    def __init__(self, *args: Any, connections: Connections, clock: Callable[[], float], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        connections: Connections,
+        clock: Callable[[], float],
+        door: Door | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._door = door
         self._connections = connections
         self._clock = clock
         self._in_body = False
@@ -133,7 +143,8 @@ class Protocol(BoundedParsing):
         self._in_body, self._unread_bytes = True, 0
         self.cycle = exchange
         if self._working is None:
-            self._start(exchange)
+            if not self._is_refused(exchange):
+                self._start(exchange)
         else:
             self.flow.pause_reading()
             self._queued.append(exchange)
@@ -223,6 +234,20 @@ class Protocol(BoundedParsing):
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
+
+    def _is_refused(self, exchange: Exchange) -> bool:
+        """Whether the door has answered it, since there is no room."""
+        scope = cast(dict[str, Any], exchange.scope)
+        if self._door is None or scope["path"] != "/score" or scope["method"] != "POST" or self.flow.write_paused:
+            return False
+        if not exchange.keep_alive:
+            # Closed with its body unread, the connection would be reset, and the answer lost with it.
+            return False
+        refusal = self._door.refusal(scope, self.server_state.default_headers)
+        if refusal is None:
+            return False
+        exchange.finish(refusal)
+        return True
 
     def _start(self, exchange: Exchange) -> None:
         self._working = exchange

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from artifact import Product
 
 from .answer import Answer, answer
-from .context import SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
+from .context import LET_IN_KEY, SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
-from .early_refusal import EarlyRefusal
+from .door import USUAL_CONTENT_TYPES
+from .early_refusal import EarlyRefusal, LetIn
 from .errors import ClientGoneError, DeadlineExceededError, OverloadedError, UnsupportedMediaError
 from .job import Job
 from .outcomes import DEADLINE_PASSED, NOT_FINITE, SCORED
@@ -33,7 +34,6 @@ SCORE_DECIMALS = 8
 MAX_CONTENT_TYPE_BYTES = 200
 
 STAGES = ("queue", "tokenize", "encode", "inference")
-USUAL_CONTENT_TYPES = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 
 
 class ScoreEndpoint:
@@ -42,6 +42,9 @@ class ScoreEndpoint:
     Args:
         runtime: whose models, metrics and clock it uses.
         due: when a request is due, by its arrival and its timeouts.
+
+    Attributes:
+        early: looks at requests before their bodies are parsed.
     """
 
     def __init__(self, runtime: Runtime, due: Callable[..., float] = deadline_at) -> None:
@@ -49,7 +52,7 @@ class ScoreEndpoint:
         self._due = due
         self._metrics = runtime.metrics
         self._clock = runtime.clock
-        self._early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
+        self.early = EarlyRefusal(runtime.overload.backlog, runtime.clock, random.Random())
         self._max_timeout_ms = runtime.settings.max_timeout_ms
         self._log_texts = runtime.settings.log_texts
         self._stages = {stage: runtime.metrics.stage.labels(stage) for stage in STAGES}
@@ -58,16 +61,22 @@ class ScoreEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         info: RequestInfo = scope[SCOPE_KEY]
+        let_in: LetIn | None = scope.get(LET_IN_KEY)
+        if let_in is not None:
+            self.early.its_turn(let_in)
         with self._runtime.request() as models:
-            answered = await self._score(scope, receive, info, models)
+            answered = await self._score(scope, receive, info, models, let_in)
         await answered.send(send)
 
-    async def _score(self, scope: Scope, receive: Receive, info: RequestInfo, models: Registry) -> Answer:
+    async def _score(
+        self, scope: Scope, receive: Receive, info: RequestInfo, models: Registry, let_in: LetIn | None
+    ) -> Answer:
         _check_content_type(scope)
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
         body = await self._read_body(scope, receive, self._due(info.arrival, *timeouts_ms))
         info.received = self._clock()
-        self._early.check(len(body), self._due(info.arrival, *timeouts_ms))
+        if let_in is None or not let_in.anyway:
+            self.early.check(len(body), self._due(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         model = models.find(asked.model)
         if asked.timeout_ms is not None:
@@ -81,9 +90,9 @@ class ScoreEndpoint:
             try:
                 job = await self._run(model.scorer, asked, self._due(info.arrival, *timeouts_ms), info, receive)
             except OverloadedError:
-                self._early.refused()
+                self.early.refused()
                 raise
-            self._early.ended(len(body), job)
+            self.early.ended(len(body), job)
             answered = self._answer(job, model, info)
         if self._runtime.shadow is not None:
             self._runtime.shadow.offer(job, model)

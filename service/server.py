@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
 
-from .app import create_app
+from .app import App, create_app
 from .connections import Connections, make_room_for_files
 from .keys import Keys
 from .logs import UnhurriedHandler
@@ -75,12 +74,12 @@ class Server(uvicorn.Server):
     While it drains, probes see that it is not ready, and new scoring requests get 503. A second signal ends the drain.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings) -> None:
         runtime: Runtime = app.state.runtime
         connections = Connections(settings, runtime.metrics)
         config = uvicorn.Config(
             app,
-            http=partial(Protocol, connections=connections, clock=runtime.clock),  # type: ignore[arg-type]
+            http=partial(Protocol, connections=connections, clock=runtime.clock, door=app.door),  # type: ignore[arg-type]
             loop="uvloop",
             ws="none",
             lifespan="on",

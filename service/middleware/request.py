@@ -59,17 +59,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        info = RequestInfo(scope.get(ARRIVAL_KEY) or self._clock(), _request_id(scope))
+        info = scope.get(SCOPE_KEY) or self.info_of(scope)
         scope[SCOPE_KEY] = info
-        info.trace = read_trace_context(scope["headers"])
-        if self._tracing is not None and scope["path"] == SCORE_PATH and scope["method"] == "POST":
-            info.trace = self._tracing.begin(info.trace)
         current_request_id.set(info.request_id)
         # Always, for a request behind another on its connection begins with the context of that one.
         current_trace_id.set(info.trace_id)
-        own = [(b"x-request-id", info.request_id.encode()), NO_SNIFFING]
-        if info.trace is not None and info.trace.recorded:
-            own.append((b"traceresponse", info.trace.traceresponse()))
+        own = [*info.headers, NO_SNIFFING]
         status: int | None = None
         failure: ServiceError | None = None
 
@@ -108,6 +103,22 @@ class RequestMiddleware:
             # A caller that has left gets no answer.
             count_score()
             self._record(scope, info, status, failure)
+
+    def info_of(self, scope: Scope) -> RequestInfo:
+        """What is known of a request from its head."""
+        info = RequestInfo(scope.get(ARRIVAL_KEY) or self._clock(), _request_id(scope))
+        info.trace = read_trace_context(scope["headers"])
+        if self._tracing is not None and scope["path"] == SCORE_PATH and scope["method"] == "POST":
+            info.trace = self._tracing.begin(info.trace)
+        return info
+
+    def refused(self, scope: Scope, info: RequestInfo, error: ServiceError) -> None:
+        """Counts and logs a scoring request that was answered before it came here."""
+        request_id, trace_id = current_request_id.set(info.request_id), current_trace_id.set(info.trace_id)
+        self._count_score(info, error)
+        self._record(scope, info, status_and_title(error)[0], error)
+        current_request_id.reset(request_id)
+        current_trace_id.reset(trace_id)
 
     def _count_score(self, info: RequestInfo, failure: ServiceError | None) -> None:
         # Without either, its task was cancelled.

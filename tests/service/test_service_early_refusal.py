@@ -5,7 +5,7 @@ import random
 import pytest
 
 from service.backlog import Backlog
-from service.early_refusal import STRICT_FOR_S, WINDOW, EarlyRefusal, LeastCost
+from service.early_refusal import READ_EVERY_S, STRICT_FOR_S, WINDOW, EarlyRefusal, LeastCost
 from service.errors import DeadlineExceededError, OverloadedError, PredictedLateError
 from service.job import Job
 
@@ -70,6 +70,34 @@ def test_a_body_is_refused_by_its_length_once_another_was_refused(early):
     early.check(499, 1.0)
     with pytest.raises(OverloadedError):
         early.check(501, 1.0)
+
+
+def test_those_that_were_let_in_together_count_for_each_other_until_their_turn(early):
+    """Else all the heads of one moment would find the same room, and be read for nothing."""
+    early.ended(100, job_of(0.1))
+    early.refused()
+    first, second = early.let_in(200, 1.0), early.let_in(200, 1.0)
+    with pytest.raises(OverloadedError):
+        early.let_in(200, 1.0)
+    early.its_turn(first)
+    third = early.let_in(200, 1.0)
+    for each in (second, third):
+        early.its_turn(each)
+    early.let_in(499, 1.0)
+
+
+def test_of_those_that_would_be_refused_few_are_read_anyway_however_many_there_are():
+    early = EarlyRefusal(Backlog(Half(), lambda *_: None), lambda: Times.now, random.Random(1))
+    early.ended(100, job_of(0.1))
+    read = 0
+    for number in range(10_000):
+        Times.now = number / 10_000
+        early.refused()
+        try:
+            read += early.let_in(95_000, 60.0).anyway
+        except OverloadedError:
+            continue
+    assert 0 < read <= 1 + 1 / READ_EVERY_S
 
 
 def test_nothing_is_refused_before_costs_are_known_nor_long_after_a_refusal(early):
