@@ -22,6 +22,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUEST = {"query": "usb c laptop charger", "products": [{"title": "65W USB-C charger"}, {"title": "garden hose"}]}
 TOOLS = Path(sys.executable).parent
 
+# The first test waits for pip, which installs everything that the image holds.
+pytestmark = pytest.mark.timeout(900)
 engine = pytest.mark.skipif(why_not_contained() is not None, reason=str(why_not_contained()))
 
 

@@ -28,6 +28,6 @@ def test_a_wheel_of_the_project_holds_every_module_and_what_they_read(tmp_path):
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
-    needed = {name for name in code if name.endswith((".py", ".j2")) or name.startswith("training/configs/")}
+    needed = {name for name in code if name.endswith((".py", ".j2")) or name.startswith("training/")}
     missing = {name for name in needed if not (tmp_path / "wheel" / name).is_file()}
     assert not missing
