@@ -95,4 +95,6 @@ def distribution_of(sums: Sums, edges: Sequence[float]) -> Distribution | None:
         relative = float((variances[occupied] / p[occupied]).sum())
         least = (np.count_nonzero(occupied) - 1) / n
         worth = n * least / max(relative, least)
-    return Distribution(edges=tuple(edges), counts=tuple(map(int, counts)), independent_inputs=float(min(worth, n)))
+    return Distribution(
+        edges=tuple(edges), counts=tuple(map(int, counts)), independent_inputs=round(float(min(worth, n)), 3)
+    )
