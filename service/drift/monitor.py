@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 BUSY_SHARE = 0.005
 """Of one core."""
 
-READ_PRODUCTS = 16
+READ_PRODUCTS = 8
 """So many products of a request are read, evenly spaced: those of one query resemble each other, and the time that
 more of them would take is better spent on other requests. Scores are all counted."""
 
