@@ -46,7 +46,7 @@ class Kinds:
         wrong = [
             self._post(b'{"query": "usb', 0),
             self._post(json.dumps({**json.loads(body), "top_k": 3}).encode(), 0),
-            self._post(gzip.compress(b" " * _MANY_BYTES), 0, {"content-encoding": "gzip"}),
+            self._post(gzip.compress(b" " * _MANY_BYTES, mtime=0), 0, {"content-encoding": "gzip"}),
             self._post(body, 0, {"content-type": "text/plain"}),
             self._post(json.dumps({**json.loads(body), "model": "no such model"}).encode(), 0),
         ]
