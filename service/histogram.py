@@ -13,19 +13,14 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar, Sample
-from prometheus_client.utils import floatToGoString
+
+from .metric_text import Labels, as_go
 
 SCHEMA = 3
 """Of native buckets: there are 2 ** SCHEMA to a factor of two, each 9 % wide."""
 
 LEAST, MOST = 2.0**-13, 2.0**20
 """What is not above LEAST is one bucket, and what is above MOST is in that of MOST, so that there are few: 265."""
-
-
-def as_go(value: float) -> str:
-    """A number as Prometheus writes it."""
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return text
 
 
 class Snapshot(NamedTuple):
@@ -75,7 +70,7 @@ class Series:
     """
 
     def __init__(self, labels: Mapping[str, str], bounds: Sequence[float], wall_clock: Callable[[], float]) -> None:
-        self._labels = dict(labels)
+        self._labels = Labels(labels)
         self._bounds = tuple(bounds)
         self._wall_clock = wall_clock
         self._counts = [0] * (len(bounds) + 1)
@@ -85,7 +80,7 @@ class Series:
         self._exemplars: dict[int, Exemplar] = {}
         self._lock = Lock()
         # Made once: a scrape has hundreds of them.
-        self._bucket_labels = [{**labels, "le": as_go(bound)} for bound in (*bounds, math.inf)]
+        self._bucket_labels = [Labels({**labels, "le": as_go(bound)}) for bound in (*bounds, math.inf)]
 
     def observe(self, value: float, trace_id: str | None = None) -> None:
         """Counts a value. The trace becomes the exemplar of its bucket."""
@@ -117,10 +112,11 @@ class Series:
     def samples(self, name: str, snapshot: Snapshot) -> list[Sample]:
         """A snapshot's, as the text formats want them: counts are cumulative."""
         samples = []
+        bucket = f"{name}_bucket"
         below = 0
         for place, (labels, count) in enumerate(zip(self._bucket_labels, snapshot.counts, strict=True)):
             below += count
-            samples.append(Sample(f"{name}_bucket", labels, below, None, snapshot.exemplars.get(place)))
+            samples.append(Sample(bucket, labels, below, None, snapshot.exemplars.get(place)))
         samples.append(Sample(f"{name}_count", self._labels, below))
         samples.append(Sample(f"{name}_sum", self._labels, snapshot.total))
         return samples

@@ -1,17 +1,16 @@
 """Metrics as text: Prometheus' own format, and OpenMetrics, which has exemplars.
 
-prometheus_client writes both, in two to three times the time: it looks at every name and label with regular
-expressions, and adds a series to each counter that says when it was made.
+prometheus_client writes both, in several times the time: it looks at every name and label with regular expressions, and
+adds a series to each counter that says when it was made.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
 
-from ..histogram import as_go
+from ..metric_text import ESCAPES, as_go, show_labels
 
-ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
@@ -28,7 +27,7 @@ def as_text(families: Iterable[Metric], *, openmetrics: bool = False) -> bytes:
         for sample in family.samples:
             if sample.name == created:
                 continue
-            line = f"{sample.name}{_labels(sample.labels)} {as_go(sample.value)}"
+            line = f"{sample.name}{show_labels(sample.labels)} {as_go(sample.value)}"
             if openmetrics and sample.exemplar is not None:
                 line += _exemplar(sample.exemplar)
             lines.append(line)
@@ -37,11 +36,5 @@ def as_text(families: Iterable[Metric], *, openmetrics: bool = False) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join([f'{name}="{labels[name].translate(ESCAPES)}"' for name in sorted(labels)]) + "}"
-
-
 def _exemplar(exemplar: Exemplar) -> str:
-    return f" # {_labels(exemplar.labels)} {as_go(exemplar.value)} {exemplar.timestamp}"
+    return f" # {show_labels(exemplar.labels)} {as_go(exemplar.value)} {exemplar.timestamp}"

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
+from prometheus_client.utils import floatToGoString
 
 from service.exposition.formats import FORMATS, OPENMETRICS, PROTOBUF, TEXT, choose_format
 from service.histogram import Histogram
+from service.metric_text import as_go
 
 PROTO = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 NASTY = 'back\\slash "quoted"\nline'
@@ -242,3 +244,8 @@ def test_numbers_are_written_as_go_reads_them():
         gauge.labels(kind).set(value)
     lines = TEXT.write(registry.collect()).decode().splitlines()[2:]
     assert [line.rpartition(" ")[2] for line in lines] == ["+Inf", "-Inf", "NaN", "1e+21"]
+
+
+@given(st.one_of(st.integers(-(10**7), 10**7), st.floats(), st.just(True)))
+def test_a_count_is_written_as_any_number(value):
+    assert as_go(value) == floatToGoString(value)
