@@ -200,10 +200,12 @@ def _save(models: Mapping[str, Scraped], path: Path) -> None:
         raise ReportError("the window is empty: nothing was saved")
     for name, model in saved.items():
         few = [signal for signal, found in model.signals.items() if not _serves(found)]
-        if few:
-            print(f"drift-report: {name}: too few inputs to judge by: {', '.join(few)}; wait for more", file=sys.stderr)
         if len(few) == len(model.signals):
             raise ReportError(f"{name}: no signal has enough inputs: nothing was saved")
+        if few:
+            print(f"drift-report: {name}: left out, with too few inputs to judge by: {', '.join(few)}", file=sys.stderr)
+            kept = {signal: found for signal, found in model.signals.items() if signal not in few}
+            saved[name] = SavedModel(version=model.version, signals=kept)
     try:
         saved_at(saved).write(path)
     except OSError as error:

@@ -178,3 +178,12 @@ def test_help_is_about_the_report_and_the_settings_have_their_own(capsys):
         text = capsys.readouterr().out
         assert wanted in text
         assert other not in text
+
+
+def test_what_is_too_little_to_judge_by_is_not_saved(default, tmp_path, capsys):
+    (tmp_path / "metrics").write_text(told(Watching(default, name="default"), Traffic(5), 100).text())
+    assert report(tmp_path / "metrics", "--save-reference", tmp_path / "reference.json") == 0
+    assert "left out, with too few inputs to judge by: query_tokens," in capsys.readouterr().err
+    signals = read_saved(tmp_path / "reference.json").models["default"].signals
+    assert "score" in signals
+    assert "query_tokens" not in signals
