@@ -216,12 +216,14 @@ def test_requests_are_answered_while_nobody_listens_at_the_endpoint(tiny_artifac
 
 
 def test_a_collector_that_never_answers_holds_up_neither_requests_nor_the_stop(tiny_artifact):
-    with socket.create_server(("127.0.0.1", 0), backlog=5) as silent:
-        with running(tiny_artifact, trace_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}/") as service:
-            assert service.client.post("/score", json=ASKED, headers=SAMPLED).status_code == 200
-            # It connects, and waits for an answer.
-            silent.accept()[0].close()
-            assert service.client.post("/score", json=ASKED, headers=SAMPLED).status_code == 200
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=5) as silent,
+        running(tiny_artifact, trace_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}/") as service,
+    ):
+        assert service.client.post("/score", json=ASKED, headers=SAMPLED).status_code == 200
+        # It connects, and waits for an answer.
+        silent.accept()[0].close()
+        assert service.client.post("/score", json=ASKED, headers=SAMPLED).status_code == 200
 
 
 def test_without_the_setting_neither_sdk_nor_exporter_is_imported():
@@ -231,7 +233,8 @@ from service.app import create_app
 from service.server import Server
 from service.settings import Settings
 create_app(Settings())
-found = sorted(name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "requests")))
+unwanted = ("opentelemetry.sdk", "opentelemetry.exporter", "google.protobuf", "requests")
+found = sorted(name for name in sys.modules if name.startswith(unwanted))
 assert not found, found
 create_app(Settings(trace_endpoint="http://127.0.0.1:1/"))
 assert "opentelemetry.sdk.trace" in sys.modules
