@@ -1,4 +1,4 @@
-"""The metrics that pages promise, and those that a service shows."""
+"""The metrics that pages name, and those that a service shows."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ _FAMILY = re.compile(r"^# TYPE (?P<name>\S+) (?P<kind>\S+)$", re.MULTILINE)
 
 
 def promised(pages: Sequence[Path]) -> dict[str, str]:
-    """Types by name, from tables of Markdown pages; "" where a page gives no type.
+    """Types by name, from Markdown pages; "" where a page gives no type.
 
-    A row counts if its first cell has names in code, and these begin with the prefix, or a type follows in the second
-    cell; there the prefix may be left out.
+    A name counts wherever it stands in code with its prefix; without one, in the first cell of a table's row whose
+    second cell is a type.
 
     Raises:
-        LoadtestError: a page cannot be read, or there are no such rows.
+        LoadtestError: a page cannot be read, or there are no names.
     """
     found: dict[str, str] = {}
     for page in pages:
@@ -30,13 +30,12 @@ def promised(pages: Sequence[Path]) -> dict[str, str]:
             raise LoadtestError(f"{page}: cannot be read: {error}") from None
         for line in lines:
             cells = [cell.strip() for cell in line.split("|")]
-            if len(cells) < 4:
-                continue
-            kind = cells[2] if cells[2] in _KINDS else ""
-            for name in _NAME.findall(cells[1]):
-                if kind or name.startswith(PREFIX):
-                    whole = name if name.startswith((PREFIX, *_WITHOUT_PREFIX)) else PREFIX + name
-                    found[whole] = found.get(whole) or kind
+            if len(cells) > 3 and cells[2] in _KINDS:
+                for name in _NAME.findall(cells[1]):
+                    found[name if name.startswith((PREFIX, *_WITHOUT_PREFIX)) else PREFIX + name] = cells[2]
+            for name in _NAME.findall(line):
+                if name.startswith(PREFIX) and name != PREFIX:
+                    found.setdefault(name, "")
     if not found:
         raise LoadtestError(f"{', '.join(map(str, pages))}: expected rows such as | `{PREFIX}ready` | gauge | ...")
     return found

