@@ -34,6 +34,8 @@ def test_the_artifact_verifies_and_carries_what_was_planned(exported: Path) -> N
     assert {metric.variant for metric in manifest.evaluation} == {"cpu-fp32", "cpu-int8"}
     assert manifest.score_histogram is not None
     assert sum(manifest.score_histogram.counts) == 140
+    assert manifest.input_reference is not None
+    assert manifest.input_reference.signals["product_tokens"].inputs == 140
 
 
 def test_fp32_gives_the_logits_that_torch_gives(exported: Path, checkpoint_folder: Path) -> None:
