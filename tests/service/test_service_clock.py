@@ -6,8 +6,13 @@ from pathlib import Path
 SERVICE = Path(__file__).parents[2] / "service"
 WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
 ALLOWED = {
-    # What Prometheus shows beside other Unix times; nothing is decided by it.
+    # Unix times that metrics, spans, audited pairs and saved references carry; nothing is decided by them.
     ("swap.py", "time.time"),
+    ("histogram.py", "time.time"),
+    ("otel.py", "time.time"),
+    ("audit.py", "time.time"),
+    ("files.py", "time.time"),
+    ("references.py", "datetime.now"),
 }
 
 
