@@ -52,7 +52,6 @@ class Watched(NamedTuple):
     version: str
     references: Mapping[str, Reference]
     window: SlidingWindow
-    reader: InputReader | None
 
 
 class DriftMonitor:
@@ -121,7 +120,8 @@ class DriftMonitor:
         scores = answered.manifest.calibration.scores(logits[scored])
         scores = scores[np.isfinite(scores)]
         values: dict[str, ArrayLike] = {SCORE: scores}
-        if (reader := watched.reader) is not None:
+        if answered.tokenizer is not None:
+            reader = InputReader(answered.tokenizer, alone=answered.manifest.architecture == "split")
             products = answered.job.products
             query = reader.query(answered.job.query)
             read = reader.products(products[:: -(-len(products) // READ_PRODUCTS)], query)
@@ -153,10 +153,10 @@ class DriftMonitor:
         with self._lock:
             watched = self._watched.get(name)
             if watched is None or watched.version != model.manifest.version:
-                watched = self._watched[name] = self._begin(name, model.manifest, model.tokenizer)
+                watched = self._watched[name] = self._begin(name, model.manifest)
         return watched
 
-    def _begin(self, name: str, manifest: Manifest, tokenizer: PairTokenizer | None) -> Watched:
+    def _begin(self, name: str, manifest: Manifest) -> Watched:
         saved = self._saved.get(name)
         if saved is not None and saved.version != manifest.version:
             log.warning(
@@ -165,8 +165,7 @@ class DriftMonitor:
             )
         references = references_of(manifest, saved)
         edges = {**SIGNALS, **{signal: each.distribution.edges for signal, each in references.items()}}
-        reader = InputReader(tokenizer, alone=manifest.architecture == "split") if tokenizer is not None else None
-        return Watched(manifest.version, references, SlidingWindow(edges, self._window_s), reader)
+        return Watched(manifest.version, references, SlidingWindow(edges, self._window_s))
 
     def _states(self) -> Iterator[WindowState]:
         now = self._clock()

@@ -60,7 +60,7 @@ def test_the_operators_schema_refuses_a_wrong_value(monitor, refusal):
 
 def test_it_has_no_fields_but_those_that_were_looked_up(monitor):
     assert set(monitor) == {"apiVersion", "kind", "metadata", "spec"}
-    assert set(monitor["spec"]) == {"jobLabel", "selector", "endpoints"}
+    assert set(monitor["spec"]) == {"jobLabel", "podTargetLabels", "selector", "endpoints"}
     assert {name for each in monitor["spec"]["endpoints"] for name in each} == {
         *("port", "path", "interval", "scrapeTimeout"),
     }
