@@ -24,6 +24,7 @@ from .middleware import AccessLog, AuthMiddleware, BodyMiddleware, RequestMiddle
 from .model import load_model
 from .openapi import answers, install_openapi, problems
 from .planted.plant import plant
+from .protocol import MAX_UNREAD_BYTES
 from .reports import Live, Models, Ready
 from .runtime import Loader, Runtime
 from .scoring_route import ScoreEndpoint
@@ -47,6 +48,8 @@ class App(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/score" and scope["method"] == "POST":
+            if self.door is not None:
+                self.door.its_turn(scope)
             await self.score(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -120,7 +123,7 @@ def create_app(
         app.door = Door(
             endpoint.early,
             ready=lambda: runtime.unavailable() is None,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=min(settings.max_body_bytes, MAX_UNREAD_BYTES),
             max_timeout_ms=settings.max_timeout_ms,
             due=deadline_at,
             admits=partial(is_admitted, keys),

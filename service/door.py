@@ -7,7 +7,7 @@ from starlette.types import Scope
 from .answer import NO_SNIFFING, render_head
 from .context import LET_IN_KEY, SCOPE_KEY, RequestInfo
 from .deadline import header_timeouts_ms
-from .early_refusal import EarlyRefusal
+from .early_refusal import EarlyRefusal, LetIn
 from .errors import InvalidRequestError, OverloadedError
 from .problem import problem_answer
 
@@ -82,16 +82,20 @@ class Door:
 
     def _plain_length(self, scope: Scope) -> int | None:
         """Of the body, where the head says it and gives no other reason to be refused."""
-        length: int | None = None
-        content_type, authorization = b"", b""
+        found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = int(value) if value.isdigit() and len(value) <= MOST_DIGITS else None
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"authorization":
-                authorization = value
-            elif name in UNUSUAL:
+            if name in UNUSUAL:
                 return None
-        usual = length is not None and 0 < length <= self._max_body_bytes and content_type in USUAL_CONTENT_TYPES
+            # Of several the first counts, as for the application.
+            found.setdefault(name, value)
+        digits = found.get(b"content-length", b"")
+        length = int(digits) if digits.isdigit() and len(digits) <= MOST_DIGITS else 0
+        content_type, authorization = found.get(b"content-type", b""), found.get(b"authorization", b"")
+        usual = 0 < length <= self._max_body_bytes and content_type in USUAL_CONTENT_TYPES
         return length if usual and self._admits(authorization) else None
+
+    def its_turn(self, scope: Scope) -> None:
+        """Its task has begun: what it was let in for is no longer to come. Called for every request."""
+        let_in: LetIn | None = scope.get(LET_IN_KEY)
+        if let_in is not None:
+            self._early.its_turn(let_in)

@@ -1,6 +1,7 @@
 """One connection: its requests in their order, the bounds on how long a caller may take, and its end."""
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from .errors import (
 from .exchange import Exchange
 from .parsing import BoundedParsing
 from .problem import problem_answer
+
+log = logging.getLogger(__name__)
 
 MAX_PIPELINED = 16
 """Requests that may wait behind the one in work on the same connection."""
@@ -73,6 +76,7 @@ class Protocol(BoundedParsing):
         self._working: Exchange | None = None
         self._queued: deque[Exchange] = deque()
         self._refused = False
+        self._refused_at_once = 0
         self._unread_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -102,6 +106,7 @@ class Protocol(BoundedParsing):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         if not self._refused:
+            self._refused_at_once = 0
             super().data_received(data)
             return
         self._unread_bytes += len(data)
@@ -240,12 +245,21 @@ class Protocol(BoundedParsing):
         scope = cast(dict[str, Any], exchange.scope)
         if self._door is None or scope["path"] != "/score" or scope["method"] != "POST" or self.flow.write_paused:
             return False
+        if self._refused_at_once >= MAX_PIPELINED:
+            # One caller's requests, sent ahead, must not hold up all others.
+            return False
         if not exchange.keep_alive:
             # Closed with its body unread, the connection would be reset, and the answer lost with it.
             return False
-        refusal = self._door.refusal(scope, self.server_state.default_headers)
+        try:
+            refusal = self._door.refusal(scope, self.server_state.default_headers)
+        except Exception:
+            # The application answers for what goes wrong; here it would cost the connection.
+            log.exception("a request could not be looked at early")
+            return False
         if refusal is None:
             return False
+        self._refused_at_once += 1
         exchange.finish(refusal)
         return True
 
@@ -270,7 +284,7 @@ class Protocol(BoundedParsing):
             broken.gone()
             if broken is self._working:
                 self._working = None
-            else:
+            elif self._queued:
                 self._queued.pop()
         if self._working is None:
             self._answer(error)

@@ -62,8 +62,6 @@ class ScoreEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         info: RequestInfo = scope[SCOPE_KEY]
         let_in: LetIn | None = scope.get(LET_IN_KEY)
-        if let_in is not None:
-            self.early.its_turn(let_in)
         with self._runtime.request() as models:
             answered = await self._score(scope, receive, info, models, let_in)
         await answered.send(send)

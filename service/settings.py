@@ -216,6 +216,12 @@ class Settings(BaseSettings):
         parse_faults(value)
         return value
 
+    @field_validator("audit_dir", "drift_reference", "states", "api_keys_file", "trace_endpoint", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        # SHELFSCORE_AUDIT_DIR= in a file of settings means none, not the working directory.
+        return None if value == "" else value
+
     @field_validator("audit_dir")
     @classmethod
     def _check_audit_dir(cls, value: Path | None) -> Path | None:

@@ -105,9 +105,13 @@ class Audit:
             if block:
                 self._files.write(b"".join(block))
                 self._written.inc(len(block))
-            self._files.finish_if_due()
         except OSError as error:
             self._dropped.inc(len(block))
+            self._complain(error)
+        try:
+            # Whether or not there was room: a file that is finished can be removed.
+            self._files.finish_if_due()
+        except OSError as error:
             self._complain(error)
 
     def _complain(self, error: OSError) -> None:

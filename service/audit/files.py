@@ -60,7 +60,17 @@ class AuditFiles:
             OSError: the disk is full or gone, or the bound leaves no room.
         """
         block = gzip.compress(lines, COMPRESSION, mtime=0)
-        self._make_room(len(block))
+        if self._part is None:
+            # First, for what a killed writer left behind may be what fills the folder.
+            self._finish_orphans()
+        try:
+            self._make_room(len(block))
+        except OSError:
+            if self._part is None:
+                raise
+            # Many writers may fill the bound with files that none has finished, and none may remove.
+            self.finish()
+            self._make_room(len(block))
         if self._part is None:
             self._open()
         try:
@@ -86,7 +96,6 @@ class AuditFiles:
         _finish(part, descriptor, self._bytes)
 
     def _open(self) -> None:
-        self._finish_orphans()
         now = datetime.fromtimestamp(self._wall_clock(), UTC)
         # The time orders the files; what follows it nobody else will come to.
         name = f"{AUDIT_PREFIX}{now:%Y%m%dT%H%M%S.%fZ}-{os.urandom(6).hex()}{PART_SUFFIX}"
@@ -143,6 +152,9 @@ def _create(path: Path) -> int:
         if not os.fstat(descriptor).st_nlink:
             raise FileNotFoundError(errno.ENOENT, "removed by another process", str(path))
     except OSError:
+        # Where files cannot be locked, each try would leave one.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         os.close(descriptor)
         raise
     return descriptor

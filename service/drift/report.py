@@ -4,10 +4,10 @@
 import argparse
 import json
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -131,7 +131,7 @@ def _fetch(url: str) -> str:
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 (the scheme is checked)
             content: bytes = answer.read(MOST_BYTES)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise ReportError(f"{address}: {error}") from error
     return content.decode("utf-8", "replace")
 

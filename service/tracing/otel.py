@@ -1,14 +1,16 @@
 """Makes OpenTelemetry spans of requests that were answered, and sends them over OTLP/HTTP.
 
 The only module that imports OpenTelemetry. Its own variables, such as OTEL_EXPORTER_OTLP_HEADERS, _CERTIFICATE and
-_TIMEOUT, and OTEL_RESOURCE_ATTRIBUTES, hold here too: its libraries read them.
+OTEL_RESOURCE_ATTRIBUTES, hold here too: its libraries read them.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -21,6 +23,8 @@ from ..metrics import Metrics
 from .stages import stages_of
 from .tracing import EXPORTED, FAILED, Traced
 from .w3c import TraceContext
+
+log = logging.getLogger(__name__)
 
 SERVICE_NAME = "shelfscore"
 ROUTE = "/score"
@@ -39,7 +43,7 @@ class Exporter:
     """Belongs to the thread that exports.
 
     Args:
-        endpoint: the collector's URL; without a path, OpenTelemetry adds /v1/traces.
+        endpoint: the collector's URL; one without a path gets /v1/traces.
         metrics: told what became of the spans.
         clock: on which requests were timed, monotonic, in seconds.
         wall_clock: seconds since 1970.
@@ -65,7 +69,9 @@ class Exporter:
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
-        self._exporter = exporter or OTLPSpanExporter(endpoint, timeout=TIMEOUT_S)
+        self._exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=TIMEOUT_S)
+        # It would quote a caller's malformed tracestate, once for each span.
+        logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
 
     def export(self, requests: Sequence[Traced]) -> None:
         """Sends the spans of requests. A collector that does not take them loses them, and nothing else."""
@@ -74,8 +80,8 @@ class Exporter:
             try:
                 sent = self._exporter.export(self._spans(some)) is SpanExportResult.SUCCESS
             except Exception:
-                self._metrics.traced_requests.labels(FAILED).inc(len(some))
-                raise
+                log.exception("spans could not be exported")
+                sent = False
             self._metrics.traced_requests.labels(EXPORTED if sent else FAILED).inc(len(some))
 
     def shut_down(self) -> None:
@@ -151,6 +157,10 @@ def _attributes(request: Traced, *, failed: bool) -> dict[str, Value]:
     if failed:
         attributes["error.type"] = request.error or str(status or "broken")
     return attributes
+
+
+def _with_path(endpoint: str) -> str:
+    return f"{endpoint.rstrip('/')}/v1/traces" if urlsplit(endpoint).path in ("", "/") else endpoint
 
 
 def _context(trace: TraceContext, span_id: str, *, remote: bool = False) -> SpanContext:

@@ -144,8 +144,15 @@ def test_the_network_policy_lets_the_service_connect_to_nothing(base):
     assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == ["http"]
 
 
-def test_the_autoscaler_and_the_adapter_mean_the_same_metric_and_the_service_has_it(base):
-    metrics = only(base, "HorizontalPodAutoscaler")["spec"]["metrics"]
+def test_the_base_scales_by_what_any_cluster_has(base):
+    """An autoscaler that cannot read one of its metrics never scales down."""
+    assert [each["type"] for each in only(base, "HorizontalPodAutoscaler")["spec"]["metrics"]] == ["Resource"]
+
+
+def test_the_autoscaler_and_the_adapter_mean_the_same_metric_and_the_service_has_it(tmp_path):
+    scaler = only(with_components(tmp_path, "backlog"), "HorizontalPodAutoscaler")
+    metrics = scaler["spec"]["metrics"]
+    assert [each["type"] for each in metrics] == ["Pods", "Resource"]
     (name,) = [each["pods"]["metric"]["name"] for each in metrics if each["type"] == "Pods"]
     (rule,) = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
     assert re.match(rule["seriesQuery"].partition("{")[0] + "$", name)

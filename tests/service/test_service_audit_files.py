@@ -156,6 +156,38 @@ def test_what_a_killed_replica_left_is_finished_up_to_its_last_whole_block(make,
     assert [text(each) for each in finished(tmp_path)] == ["one\ntwo\n", "three\n"]
 
 
+def test_what_a_killed_replica_left_makes_room_even_where_it_fills_the_folder(make, tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT, timeout=60, check=False)
+    (left,) = parts(tmp_path)
+    files = make(bound=left.stat().st_size)
+    files.write(b"three\n")
+    files.finish()
+    assert [text(each) for each in finished(tmp_path)] == ["three\n"]
+
+
+def test_more_replicas_than_files_have_room_do_not_block_each_other(make, tmp_path):
+    writers, refused = [make() for _ in range(2 * FILES_OF_BOUND)], 0
+    for number in range(40):
+        for writer in writers:
+            try:
+                writer.write(noise(2, number))
+            except OSError:
+                refused += 1
+    # One that has no file yet waits until another finishes its own.
+    assert refused < 40 * len(writers) / 10
+    assert sum(each.stat().st_size for each in tmp_path.iterdir()) <= BOUND
+
+
+def test_where_files_cannot_be_locked_none_is_left_behind(make, tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("service.audit.files.fcntl.flock", no_locks)
+    with pytest.raises(OSError, match="no locks"):
+        make().write(b"one\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_file_of_a_replica_that_lives_is_left_alone(make, tmp_path):
     one, two = make(), make()
     one.write(b"one\n")

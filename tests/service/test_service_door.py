@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from service.early_refusal import EarlyRefusal
+
 from .serving import GatedEngine, loader_of
 from .test_service_errors import is_problem
 
@@ -169,3 +171,43 @@ def test_a_caller_that_asks_before_it_sends_and_one_that_goes_afterwards_are_rea
                 assert connection.recv(65536).startswith(b"HTTP/1.1 100")
             connection.sendall(content)
             assert read_answer(connection)[0] == 503
+
+
+def test_whoever_is_let_in_has_its_turn_whatever_becomes_of_it(overloaded, monkeypatch):
+    service = overloaded(api_keys=("secret",))
+    let_in, turns = [], []
+    monkeypatch.setattr("service.early_refusal.EarlyRefusal._is_anyway", lambda *_: False)
+    before = EarlyRefusal.let_in, EarlyRefusal.its_turn
+    monkeypatch.setattr(EarlyRefusal, "let_in", lambda *args: let_in.append(before[0](*args)) or let_in[-1])
+    monkeypatch.setattr(EarlyRefusal, "its_turn", lambda self, each: turns.append(each) or before[1](self, each))
+    # The key is taken back between the door and the application.
+    monkeypatch.setattr("service.middleware.auth.is_admitted", lambda *_: False)
+    for _ in range(3):
+        assert service.client.post("/score", json=BODY).status_code == 401
+    assert len(let_in) == 3
+    assert turns == let_in
+
+
+def test_of_two_keys_the_first_counts_at_the_door_too(overloaded):
+    service = overloaded(api_keys=("secret",))
+    with service.raw() as connection:
+        connection.sendall(head(5, "authorization: Bearer wrong", "authorization: Bearer secret") + b"12345")
+        assert read_answer(connection)[0] == 401
+
+
+def test_many_requests_sent_ahead_are_not_all_answered_at_once(overloaded):
+    service = overloaded()
+    with service.raw() as connection:
+        connection.sendall((head(5) + b"12345") * 200)
+        connection.shutdown(1)
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+    # As many as may be refused at once, one in work, as many as may wait; then the connection is ended.
+    assert 0 < data.count(b"HTTP/1.1 503") <= 2 * 16 + 1
+
+
+def test_what_breaks_at_the_door_is_answered_by_the_application(overloaded, monkeypatch):
+    service = overloaded()
+    monkeypatch.setattr("service.door.Door._plain_length", lambda *_: 1 / 0)
+    assert service.client.post("/score", json=BODY).status_code == 503

@@ -15,7 +15,7 @@ from service.handover import Handover
 from service.metrics import Metrics
 from service.settings import Settings
 from service.tracing.otel import Exporter
-from service.tracing.tracing import Tracing, TracingError
+from service.tracing.tracing import Traced, Tracing, TracingError
 from service.tracing.w3c import TraceContext
 
 from .collector import attributes, collecting
@@ -205,6 +205,21 @@ def test_a_tracestate_that_breaks_the_rules_costs_the_state_and_not_the_span(tra
     handover.work_off()
     (span,) = (each for each in collector.spans() if each.name == "POST /score")
     assert span.trace_state == ""
+
+
+def test_a_tracestate_that_breaks_the_rules_is_not_quoted_in_the_log(tracing, caplog):
+    each, handover, _ = tracing()
+    info, status, ended = traced()
+    info.trace.state = b"Foo=running shoes"
+    each.end(info, status, ended)
+    handover.work_off()
+    assert "shoes" not in caplog.text
+
+
+def test_an_endpoint_without_a_path_gets_the_usual_one(collector):
+    exporter = Exporter(collector.url.removesuffix("/v1/traces"), Metrics(), lambda: 10.0)
+    exporter.export([Traced(*traced())])
+    assert collector.paths[-1] == "/v1/traces"
 
 
 def test_requests_are_answered_while_nobody_listens_at_the_endpoint(tiny_artifact):
