@@ -82,7 +82,7 @@ def contained(
     """The command line that runs `command` in there.
 
     The command is process 1 of a process namespace: it gets no signal that it has no handler for. The process that this
-    command line starts is its parent, `unshare`; if that is killed, so is the command.
+    command line starts is its parent, `unshare`; if that is killed, so is the command, unless it runs as another user.
 
     Args:
         root: made by `lay_base`.
