@@ -216,10 +216,11 @@ class Settings(BaseSettings):
         parse_faults(value)
         return value
 
-    @field_validator("audit_dir", "drift_reference", "states", "api_keys_file", "trace_endpoint", mode="before")
+    @field_validator("audit_dir", "drift_reference", "states", "trace_endpoint", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
-        # SHELFSCORE_AUDIT_DIR= in a file of settings means none, not the working directory.
+        # SHELFSCORE_AUDIT_DIR= in a file of settings means none, not the working directory. A file of keys is not among
+        # these: left empty by mistake, it would open the service.
         return None if value == "" else value
 
     @field_validator("audit_dir")

@@ -91,3 +91,15 @@ def test_library_threads_are_pinned_unless_the_user_chose(monkeypatch):
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize("name", ["audit_dir", "drift_reference", "states", "trace_endpoint"])
+def test_an_optional_setting_that_is_left_empty_is_off(name, monkeypatch):
+    monkeypatch.setenv(f"SHELFSCORE_{name.upper()}", "")
+    assert getattr(Settings(), name) is None
+
+
+def test_a_file_of_keys_that_is_left_empty_does_not_open_the_service(monkeypatch):
+    monkeypatch.setenv("SHELFSCORE_API_KEYS_FILE", "")
+    with pytest.raises(ValidationError):
+        Settings()
