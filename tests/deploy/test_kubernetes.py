@@ -36,6 +36,24 @@ def pod(base):
     return only(base, "Deployment")["spec"]["template"]["spec"]
 
 
+def test_a_canary_is_a_deployment_of_its_own_behind_the_same_service_whose_series_the_rules_know(production):
+    canary = render(KUBERNETES / "overlays" / "canary")
+    kinds = [each["kind"] for each in canary]
+    assert sorted(kinds) == ["ConfigMap", "Deployment"]
+    stable, other = only(production, "Deployment"), only(canary, "Deployment")
+    for each in canary:
+        kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
+        assert each["metadata"]["namespace"] == stable["metadata"]["namespace"]
+    assert other["metadata"]["name"] != stable["metadata"]["name"]
+    # Each Deployment's own pods, by a label that is the other's alone.
+    assert other["spec"]["selector"]["matchLabels"]["track"] == "canary"
+    labels = other["spec"]["template"]["metadata"]["labels"]
+    assert only(production, "Service")["spec"]["selector"].items() <= labels.items()
+    (label,) = only(production, "ServiceMonitor")["spec"]["podTargetLabels"]
+    assert f'{label}="{labels[label]}"' in (KUBERNETES.parent / "prometheus" / "rules" / "alerts.yml").read_text()
+    assert container(canary)["envFrom"][0]["configMapRef"]["name"] == only(canary, "ConfigMap")["metadata"]["name"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_official_schemas_accept_every_object_and_know_every_field(production, version, tmp_path):
     everything = [*production, *with_components(tmp_path, *COMPONENTS)]
