@@ -24,6 +24,7 @@ ServiceError
  |         +-- BacklogFullError           the queue has no room
  |         +-- PredictedLateError         it would not be done before its deadline, or make others late
  +-- DeadlineExceededError           504
+      +-- LateBodyError                   the body had not come by then
 """
 
 from collections.abc import Sequence
@@ -198,6 +199,10 @@ class PredictedLateError(OverloadedError):
 
 class DeadlineExceededError(ServiceError):
     """The deadline passed while working, and a partial answer was not asked for."""
+
+
+class LateBodyError(DeadlineExceededError):
+    """The deadline passed before the whole body had come: the caller's doing."""
 
 
 STATUSES: dict[type[ServiceError], tuple[int, str]] = {

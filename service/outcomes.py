@@ -5,7 +5,7 @@
 | scored | none |
 | partial | deadline, not_finite: an answer in which a score is null |
 | shed | not_ready, draining, connections, backlog_full, predicted_late |
-| late | deadline |
+| late | deadline; late_body: the body had not come by then |
 | invalid | one for each way in which a request can be wrong |
 | failed | model, internal |
 | gone | client_gone |
@@ -21,6 +21,7 @@ from .errors import (
     DrainingError,
     InternalError,
     InvalidRequestError,
+    LateBodyError,
     MalformedBodyError,
     ModelFailedError,
     ModelNotFoundError,
@@ -53,6 +54,7 @@ _SHED: tuple[type[UnavailableError], ...] = (
 BY_ERROR: dict[type[ServiceError], Ending] = {
     **{kind: Ending("shed", kind.reason) for kind in _SHED},
     DeadlineExceededError: Ending("late", "deadline"),
+    LateBodyError: Ending("late", "late_body"),
     MalformedBodyError: Ending("invalid", "not_json"),
     InvalidRequestError: Ending("invalid", "schema"),
     BodyTooLargeError: Ending("invalid", "too_large"),

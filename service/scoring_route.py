@@ -19,7 +19,7 @@ from .context import LET_IN_KEY, SCOPE_KEY, WHOLE_BODY_KEY, RequestInfo
 from .deadline import deadline_at, header_timeouts_ms
 from .door import USUAL_CONTENT_TYPES
 from .early_refusal import EarlyRefusal, LetIn
-from .errors import ClientGoneError, DeadlineExceededError, OverloadedError, UnsupportedMediaError
+from .errors import ClientGoneError, DeadlineExceededError, LateBodyError, OverloadedError, UnsupportedMediaError
 from .job import Job
 from .outcomes import DEADLINE_PASSED, NOT_FINITE, SCORED
 from .registry import LoadedModel, Registry
@@ -107,7 +107,7 @@ class ScoreEndpoint:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 return await _whole_body(receive)
         except TimeoutError:
-            raise DeadlineExceededError("the deadline passed before the whole body had arrived") from None
+            raise LateBodyError("the deadline passed before the whole body had arrived") from None
 
     async def _run(
         self, scorer: Scorer, asked: ScoreRequest, deadline: float, info: RequestInfo, receive: Receive

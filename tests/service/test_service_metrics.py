@@ -103,6 +103,14 @@ def test_late(serve):
     ended_as(service, "late", "deadline")
 
 
+def test_late_since_its_body_was(serve):
+    service = serve(max_timeout_ms=50)
+    with contextlib.closing(service.raw()) as raw:
+        raw.sendall(HEAD % 99 + b"{")
+        assert raw.recv(65536).startswith(b"HTTP/1.1 504 ")
+    ended_as(service, "late", "late_body")
+
+
 def test_partial_since_the_deadline_passed(serve):
     engine = GatedEngine()
     service = serve(load=loader_of(engine))
