@@ -8,6 +8,7 @@ from .admission import BoundedBacklog, Every, PredictedTime, RetryAfter
 from .answer_lag import AnswerLag
 from .backlog import Backlog
 from .errors import DeadlineExceededError
+from .headroom import Headroom
 from .job import Job
 from .metrics import Metrics
 from .pace import Pace
@@ -31,6 +32,7 @@ class Overload:
         limit: the present bound of the backlog.
         pace: told by the lanes of all work done.
         answer_lag: told of every answer.
+        headroom: what predictions are multiplied with.
     """
 
     def __init__(
@@ -45,12 +47,17 @@ class Overload:
         self._metrics = metrics
         self.pace = Pace()
         self.answer_lag = AnswerLag()
+        self.headroom = Headroom()
         self.limit = AdaptiveLimit(LEAST_LIMIT_S, max_backlog_s)
         retry_after = RetryAfter(lambda: lanes() * self.pace.ratio, random_source)
         rules = (
             BoundedBacklog(lambda: self.limit.limit_s, lanes, retry_after),
             PredictedTime(
-                micro_batch_s, lambda: lanes() * self.pace.ratio, lambda: self.answer_lag.seconds, retry_after
+                micro_batch_s,
+                lambda: lanes() * self.pace.ratio,
+                lambda: self.answer_lag.seconds,
+                lambda: self.headroom.ratio,
+                retry_after,
             ),
         )
         self.backlog = Backlog(Every(rules), self._left)
@@ -59,9 +66,12 @@ class Overload:
         if not job.predicted_s or job.partial:
             return
         taken_s = now - job.times.submitted
+        expired = isinstance(job.error, DeadlineExceededError)
+        if job.promised and (job.error is None or expired):
+            self.headroom.observe(late=expired or now + self.answer_lag.seconds > job.deadline)
         if job.error is None:
             self._metrics.prediction_ratio.observe(taken_s / job.predicted_s)
             self.limit.observe(taken_s, job.predicted_s)
-        elif isinstance(job.error, DeadlineExceededError):
+        elif expired:
             # Without these, the limit would stay up where nothing is done in time any more.
             self.limit.observe(taken_s, job.predicted_s, finished=False)

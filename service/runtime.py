@@ -103,6 +103,11 @@ class Runtime:
             "What admission leaves between a request's last score and its deadline.",
             lambda: self.overload.answer_lag.seconds,
         )
+        metrics.watch(
+            "admission_headroom_ratio",
+            "Times longer than predicted that a request may take and is admitted.",
+            lambda: self.overload.headroom.ratio,
+        )
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)
         metrics.watch("lanes_busy", "Inference threads that are at work.", lambda: self.lanes.busy)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.admission import HEADROOM, STRETCH, BoundedBacklog, PredictedTime, RetryAfter
+from service.admission import STRETCH, BoundedBacklog, PredictedTime, RetryAfter
 from service.backlog import Backlog
 from service.errors import BacklogFullError, OverloadedError, PredictedLateError
 from service.job import Job
@@ -15,6 +15,7 @@ from .simulation import BUDGET_TOKENS, PAIR_S, PRODUCT_S, Simulation
 
 SECONDS = 6
 MICRO_BATCH_S = 0.010
+HEADROOM = 1.15
 
 
 def job_of(products, deadline=1.0, partial=False):
@@ -37,7 +38,7 @@ def retry_after(rate=1.0):
 
 
 def predicted_time(lanes=1):
-    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, lambda: 0.0, retry_after(lanes))
+    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, lambda: 0.0, lambda: HEADROOM, retry_after(lanes))
 
 
 def backlog_of(*jobs, lanes=1):
