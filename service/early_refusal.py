@@ -22,6 +22,16 @@ READ_EVERY_S = 0.05
 """But none sooner after another: reading a body costs ten times what refusing it does."""
 
 
+READ_IN_VAIN = 0.2
+"""The share of those read that may be refused after all: reading costs what a fifth of an answer does."""
+
+STEP = 0.1
+"""By which part one that was read in vain raises what requests are taken for."""
+
+MOST_TIMES = 8.0
+"""As the cheapest, that a request is taken for at most."""
+
+
 class LeastCost:
     """The fewest lane-seconds per byte of body among recent requests.
 
@@ -46,6 +56,21 @@ class LeastCost:
             self._before, self._now, self._seen = self._now, float("inf"), 0
 
 
+class Caution:
+    """How many times as dear as the cheapest requests are taken for, so that READ_IN_VAIN of those read are refused.
+
+    Where all are alike, it is what stands between the cheapest of a thousand and the next one.
+    """
+
+    def __init__(self) -> None:
+        self.times = 1.0
+
+    def observe(self, *, in_vain: bool) -> None:
+        """Learns from one that was read."""
+        factor = 1.0 + STEP if in_vain else (1.0 + STEP) ** (-READ_IN_VAIN / (1.0 - READ_IN_VAIN))
+        self.times = min(max(self.times * factor, 1.0), MOST_TIMES)
+
+
 @dataclass(frozen=True, slots=True)
 class LetIn:
     """What a request was taken for, and whether it is read although there is no room."""
@@ -57,7 +82,7 @@ class LetIn:
 class EarlyRefusal:
     """Asks admission about a request of which only the length and the time left are known.
 
-    It is taken for the cheapest of its length, so that what is refused here would hardly have been admitted whole.
+    It is taken for one of the cheapest of its length, so that what is refused here would hardly have been admitted whole.
     Nothing is looked at early, nor refused, unless admission has just refused a request that it knew all of.
 
     Args:
@@ -71,6 +96,7 @@ class EarlyRefusal:
         self._clock = clock
         self._random = random_source
         self._least = LeastCost()
+        self._caution = Caution()
         self._strict_until = self._read_next = -float("inf")
         self._let_in, self._let_in_s = 0, 0.0
 
@@ -87,7 +113,7 @@ class EarlyRefusal:
         Raises:
             OverloadedError: it could not be admitted.
         """
-        lane_s = self._least.per_byte_s * body_bytes
+        lane_s = self._lane_s(body_bytes)
         let_in = LetIn(lane_s, anyway=self._is_anyway(lane_s + self._let_in_s, deadline))
         self._let_in_s += lane_s
         self._let_in += 1
@@ -109,7 +135,10 @@ class EarlyRefusal:
         Raises:
             OverloadedError: it could not be admitted.
         """
-        self._is_anyway(self._least.per_byte_s * body_bytes, deadline)
+        self._is_anyway(self._lane_s(body_bytes), deadline)
+
+    def _lane_s(self, body_bytes: int) -> float:
+        return self._caution.times * self._least.per_byte_s * body_bytes
 
     def _is_anyway(self, lane_s: float, deadline: float) -> bool:
         """Whether a request is read although it could not be admitted.
@@ -134,8 +163,15 @@ class EarlyRefusal:
         if job.asked_s or job.error is None:
             self._least.observe(job.asked_s, body_bytes)
 
-    def refused(self) -> None:
-        """Admission has refused a request that it knew all of."""
+    def admitted(self) -> None:
+        """A request was read, and let into the queue."""
+        if self.strict:
+            self._caution.observe(in_vain=False)
+
+    def refused(self, *, anyway: bool = False) -> None:
+        """Admission has refused a request that it knew all of, one that was read `anyway` or not."""
+        if self.strict and not anyway:
+            self._caution.observe(in_vain=True)
         self._strict_until = self._clock() + STRICT_FOR_S
 
 

@@ -88,7 +88,7 @@ class ScoreEndpoint:
             try:
                 job = await self._run(model.scorer, asked, self._due(info.arrival, *timeouts_ms), info, receive)
             except OverloadedError:
-                self.early.refused()
+                self.early.refused(anyway=let_in is not None and let_in.anyway)
                 raise
             self.early.ended(len(body), job)
             answered = self._answer(job, model, info)
@@ -128,6 +128,7 @@ class ScoreEndpoint:
             trace_id=info.trace_id,
             on_finish=on_finish,
         )
+        self.early.admitted()
         info.times, info.admitted = job.times, self._clock()
         late = DeadlineExceededError("the deadline passed before every product was scored")
         timer = loop.call_later(max(0.0, deadline - self._clock()), job.end, late)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from service.backlog import Backlog
-from service.early_refusal import READ_EVERY_S, STRICT_FOR_S, WINDOW, EarlyRefusal, LeastCost
+from service.early_refusal import MOST_TIMES, READ_EVERY_S, READ_IN_VAIN, STRICT_FOR_S, WINDOW, Caution, EarlyRefusal, LeastCost
 from service.errors import DeadlineExceededError, OverloadedError, PredictedLateError
 from service.job import Job
 
@@ -61,6 +61,35 @@ def test_the_cheapest_request_of_the_last_few_hundred_counts():
     for _ in range(2 * WINDOW):
         least.observe(2.0, 100)
     assert least.per_byte_s == 0.02
+
+
+def test_requests_are_taken_for_dearer_until_few_are_read_in_vain():
+    """Each costs up to twice the cheapest."""
+    caution, source = Caution(), random.Random(1)
+    in_vain = []
+    for _ in range(20_000):
+        cost, room = source.uniform(1.0, 2.0), source.uniform(0.0, 2.5)
+        if caution.times <= room:
+            in_vain.append(cost > room)
+            caution.observe(in_vain=in_vain[-1])
+    assert sum(in_vain) / len(in_vain) == pytest.approx(READ_IN_VAIN, abs=0.02)
+    for _ in range(100):
+        caution.observe(in_vain=True)
+    assert caution.times == MOST_TIMES
+    for _ in range(1000):
+        caution.observe(in_vain=False)
+    assert caution.times == 1.0
+
+
+def test_what_is_read_anyway_or_while_nothing_is_refused_teaches_no_caution(early):
+    early.ended(100, job_of(0.1))
+    early.refused()
+    for _ in range(100):
+        early.refused(anyway=True)
+    early.check(499, 1.0)
+    early.refused()
+    with pytest.raises(OverloadedError):
+        early.check(499, 1.0)
 
 
 def test_a_body_is_refused_by_its_length_once_another_was_refused(early):
@@ -161,6 +190,7 @@ def refused_early(simulation, seed):
         if job is None:
             early.refused()
         else:
+            early.admitted()
             early.ended(body_bytes, job)
 
     at = 0.0
