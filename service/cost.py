@@ -113,6 +113,9 @@ class StageCost:
     Args:
         priors: one line per class.
         sizes: two usual sizes of a unit.
+
+    Attributes:
+        ratio: how many times what the priors say units take at present; 1 until one is measured.
     """
 
     def __init__(self, priors: Sequence[Line], sizes: tuple[float, float]) -> None:
@@ -120,15 +123,12 @@ class StageCost:
         self._lines = [FittedLine(prior, sizes) for prior in priors]
         self._seconds = 0.0
         self._prior_s = 0.0
+        self.ratio = 1.0
 
-    @property
-    def ratio(self) -> float:
-        """How many times what the priors say units take at present; 1 until one is measured."""
-        return self._seconds / self._prior_s if self._prior_s else 1.0
-
-    def predict_s(self, size: float, kind: int = 0) -> float:
-        """Lane-seconds of a unit of this size and class."""
-        return self._lines[kind].line.at(size) * self.ratio
+    def predict_s(self, size: float, kind: int = 0, units: int = 1) -> float:
+        """Lane-seconds of work of this size and class, all of its units together."""
+        line = self._lines[kind].line
+        return (units * line.intercept_s + size * line.slope_s) * self.ratio
 
     def observe(self, seconds: float, size: float, kind: int = 0) -> None:
         """Learns from one unit, begun and ended on one lane."""
@@ -142,6 +142,7 @@ class StageCost:
             self._seconds = self._seconds * faded + seconds
             # Against where the lines started: a slower machine and dearer lines could not be told apart.
             self._prior_s = self._prior_s * faded + fitted.prior.at(size)
+            self.ratio = self._seconds / self._prior_s if self._prior_s else 1.0
             seen_s = seconds / self.ratio
             fitted.observe(size, min(max(seen_s, expected_s / LINE_OUTLIER), expected_s * LINE_OUTLIER))
 
@@ -248,9 +249,8 @@ class CostModel:
     def pairs_of_request_s(self, products: int, mean_tokens: float) -> float:
         """The pair stage's part of `request_s`."""
         longest = max(1, round(mean_tokens * self._pair_ratio.value))
-        in_batch = max(1, self._budget_tokens // longest)
-        full, rest = divmod(products, in_batch)
-        return full * self.pairs_s(in_batch, longest) + (self.pairs_s(rest, longest) if rest else 0.0)
+        units = -(-products // max(1, self._budget_tokens // longest))
+        return self._pairs.predict_s(products * longest, length_class(longest), units)
 
     def encode_of_request_s(self, products: float, mean_tokens: float) -> float:
         """Lane-seconds of encoding so many products; a number expected, and so perhaps no whole one."""
