@@ -12,8 +12,8 @@ from .product_states import ProductState
 class Gather:
     """Lays the states of products side by side, padded to the longest, in one copy of their bytes.
 
-    By joining bytes, not arrays, which takes two thirds of the time, and beside busy threads a fifth of it at worst: numpy
-    may let go of the interpreter for each array that it copies.
+    By joining bytes, not arrays, which takes two thirds of the time, and beside busy threads a fifth of it at worst:
+    numpy may let go of the interpreter for each array that it copies.
 
     Args:
         max_tokens: of a product, at most.
@@ -46,5 +46,6 @@ class Gather:
         }
 
 
-def _joined(arrays: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _joined(arrays: Sequence[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # As buffers, which numpy's types do not say that arrays are.
     return np.frombuffer(b"".join(arrays), dtype=dtype)

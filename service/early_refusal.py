@@ -21,7 +21,6 @@ lately, one has to be, or it would be refused for ever."""
 READ_EVERY_S = 0.05
 """But none sooner after another: reading a body costs ten times what refusing it does."""
 
-
 READ_IN_VAIN = 0.2
 """The share of those read that may be refused after all: reading costs what a fifth of an answer does."""
 
@@ -82,8 +81,8 @@ class LetIn:
 class EarlyRefusal:
     """Asks admission about a request of which only the length and the time left are known.
 
-    It is taken for one of the cheapest of its length, so that what is refused here would hardly have been admitted whole.
-    Nothing is looked at early, nor refused, unless admission has just refused a request that it knew all of.
+    It is taken for one of the cheapest of its length, so that what is refused here would hardly have been admitted
+    whole. Nothing is looked at early, nor refused, unless admission has just refused a request that it knew all of.
 
     Args:
         backlog: decides.

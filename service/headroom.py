@@ -16,8 +16,8 @@ class Headroom:
     """The factor on predictions at which LATE_SHARE of the requests are late, found by stochastic approximation.
 
     Each late request raises it by STEP, each other one lowers it by so little that both are in balance where the share
-    is as wanted (Robbins and Monro, 1951, for a quantile). Where predictions are good it stays at LEAST. A shorter queue
-    is all that it costs: the lanes have work as before. Safe to use from several threads.
+    is as wanted (Robbins and Monro, 1951, for a quantile). Where predictions are good it stays at LEAST. A shorter
+    queue is all that it costs: the lanes have work as before. Safe to use from several threads.
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,16 @@ import random
 import pytest
 
 from service.backlog import Backlog
-from service.early_refusal import MOST_TIMES, READ_EVERY_S, READ_IN_VAIN, STRICT_FOR_S, WINDOW, Caution, EarlyRefusal, LeastCost
+from service.early_refusal import (
+    MOST_TIMES,
+    READ_EVERY_S,
+    READ_IN_VAIN,
+    STRICT_FOR_S,
+    WINDOW,
+    Caution,
+    EarlyRefusal,
+    LeastCost,
+)
 from service.errors import DeadlineExceededError, OverloadedError, PredictedLateError
 from service.job import Job
 
