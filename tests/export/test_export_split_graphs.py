@@ -124,7 +124,10 @@ def test_what_stands_in_padding_does_not_matter(
     model = int8("three layers") if precision == "int8" else built(checkpoint("three layers"))
     encoded = SplitPairs(student.tokenizer, PAIRS)
     query = model.encode_query(student.tokenizer.collate_alone([encoded.queries[40]]).feeds())
-    feeds = gathered(Texts(student.tokenizer, encoded.products).states(model))
+    feeds = {
+        name: np.copy(array)
+        for name, array in gathered(Texts(student.tokenizer, encoded.products).states(model)).items()
+    }
     padding = np.arange(feeds["tokens"].shape[1]) >= feeds["lengths"][:, None]
     wanted = model.interact({**query, **feeds})
     for rubbish in (np.nan, np.inf, -7.0) if precision == "fp32" else (0, 127, 255):

@@ -15,7 +15,7 @@ def latencies(*values_ms, outcome=Outcome.ACCEPTED):
     return [Sample(1.0, 1.0, 1.0 + value_ms / 1e3, outcome, 200) for value_ms in values_ms]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(0, 3_600_000), min_size=1, max_size=60))
 def test_percentiles_are_a_thousandth_off_at_most(values_ms):
     exact, rounded = distribution(values_ms), distribution_of(encoded(values_ms))
@@ -23,7 +23,7 @@ def test_percentiles_are_a_thousandth_off_at_most(values_ms):
         assert getattr(rounded, name) == pytest.approx(getattr(exact, name), rel=1.1e-3, abs=1.1e-3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.floats(0, 1e6), max_size=20), min_size=1, max_size=4))
 def test_merging_is_as_if_all_values_had_been_in_one(runs):
     whole = merged(encoded(run) for run in runs)

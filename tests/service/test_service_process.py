@@ -255,7 +255,7 @@ def test_main_says_in_this_process_why_it_cannot_serve(tiny_artifact, tmp_path, 
 
 
 def test_a_log_that_nobody_reads_stops_neither_the_service_nor_its_end(tiny_artifact):
-    with process("--model-dir", tiny_artifact) as (child, client):
+    with process("--model-dir", tiny_artifact, "--log-rate", 1) as (child, client):
         while not dropped_lines(client):
             for _ in range(50):
                 assert client.get("/health/live", headers={"x-request-id": "x" * 128}).status_code == 200
