@@ -9,7 +9,6 @@ import pytest
 
 from service.memory import settle_memory
 
-
 PUNCTURED = """
 import gc
 
