@@ -27,6 +27,7 @@ class Gather:
 
     def __call__(self, products: Sequence[ProductState]) -> dict[str, NDArray[Any]]:
         """The interaction's inputs on the products' side, for n of them."""
+        assert products[0].tokens.dtype == self._no_tokens.dtype
         lengths = [len(product.tokens) for product in products]
         longest = max(lengths)
         tokens, scales = [], []

@@ -20,8 +20,8 @@ from typing import Protocol
 from .errors import BacklogFullError, PredictedLateError
 from .job import Job
 
-SMALL_HEADROOM = 1.05
-"""What is smaller than a micro-batch may use up the headroom of those behind it, down to this."""
+SMALL_SHARE = 1 / 3
+"""What is smaller than a micro-batch may use up the headroom of those behind it, down to this part of it."""
 
 STRETCH = 4.0
 """How many times the time that its size takes alone a request is to take, where there is room for all."""
@@ -106,20 +106,20 @@ class PredictedTime:
         micro_batch_s: lane-seconds of a micro-batch, the longest kind that there is.
         lanes: how many make progress, times the pace at which they get predicted work done.
         answer_lag_s: seconds from a request's last score to its answer.
-        headroom: a request enters if it would be on time even with its prediction this many times longer.
+        headroom: by the time: a request enters if it would be on time even with its prediction this many times longer.
         retry_after: when to come back.
     """
 
     micro_batch_s: Callable[[], float]
     lanes: Callable[[], float]
     answer_lag_s: Callable[[], float]
-    headroom: Callable[[], float]
+    headroom: Callable[[float], float]
     retry_after: RetryAfter
 
     def admit(self, job: Job, now: float, queued: Sequence[Job]) -> None:
         """See Admission."""
         waiting = [each for each in queued if not each.is_dead(now)]
-        lanes, headroom, tail_s = self.lanes(), self.headroom(), self.micro_batch_s() + self.answer_lag_s()
+        lanes, headroom, tail_s = self.lanes(), self.headroom(now), self.micro_batch_s() + self.answer_lag_s()
         early = min(job.deadline, now + STRETCH * self._size_s(job) / lanes + tail_s)
         for due in dict.fromkeys((early, job.deadline)):
             schedule = _Schedule(now, lanes, tail_s)
@@ -128,7 +128,7 @@ class PredictedTime:
                     schedule.append(each)
             predicted_s = schedule.end_s(job.first_s)
             late_s = (predicted_s * headroom - (job.deadline - now)) * lanes
-            margin = SMALL_HEADROOM if job.remaining_s <= tail_s else headroom
+            margin = 1.0 + SMALL_SHARE * (headroom - 1.0) if job.remaining_s <= tail_s else headroom
             harmed_s = schedule.delay(job, [each for each in waiting if each.due > due], margin)
             if not waiting or max(late_s, harmed_s) <= 0:
                 job.due, job.predicted_s, job.promised = due, predicted_s, late_s <= 0

@@ -124,8 +124,8 @@ class EarlyRefusal:
         # Sums of floats do not come back to nothing.
         self._let_in_s = max(0.0, self._let_in_s - let_in.lane_s) if self._let_in else 0.0
 
-    def check(self, body_bytes: int, deadline: float) -> None:
-        """Returns for a request that should be read.
+    def check(self, body_bytes: int, deadline: float) -> bool:
+        """Returns for a request that should be read: whether it is although it could not be admitted.
 
         Args:
             body_bytes: length of its body, uncompressed.
@@ -134,7 +134,7 @@ class EarlyRefusal:
         Raises:
             OverloadedError: it could not be admitted.
         """
-        self._is_anyway(self._lane_s(body_bytes), deadline)
+        return self._is_anyway(self._lane_s(body_bytes), deadline)
 
     def _lane_s(self, body_bytes: int) -> float:
         return self._caution.times * self._least.per_byte_s * body_bytes
@@ -167,9 +167,13 @@ class EarlyRefusal:
         if self.strict:
             self._caution.observe(in_vain=False)
 
-    def refused(self, *, anyway: bool = False) -> None:
-        """Admission has refused a request that it knew all of, one that was read `anyway` or not."""
-        if self.strict and not anyway:
+    def refused(self, *, foreseeable: bool = True) -> None:
+        """Admission has refused a request that it knew all of.
+
+        Args:
+            foreseeable: whether its cost was all that was not known before, and it was not read anyway.
+        """
+        if self.strict and foreseeable:
             self._caution.observe(in_vain=True)
         self._strict_until = self._clock() + STRICT_FOR_S
 

@@ -8,7 +8,7 @@ from .admission import BoundedBacklog, Every, PredictedTime, RetryAfter
 from .answer_lag import AnswerLag
 from .backlog import Backlog
 from .errors import DeadlineExceededError
-from .headroom import Headroom
+from .headroom import LEAST, Headroom
 from .job import Job
 from .metrics import Metrics
 from .pace import Pace
@@ -56,7 +56,7 @@ class Overload:
                 micro_batch_s,
                 lambda: lanes() * self.pace.ratio,
                 lambda: self.answer_lag.seconds,
-                lambda: self.headroom.ratio,
+                self.headroom.ratio,
                 retry_after,
             ),
         )
@@ -67,8 +67,8 @@ class Overload:
             return
         taken_s = now - job.times.submitted
         expired = isinstance(job.error, DeadlineExceededError)
-        if job.promised and (job.error is None or expired):
-            self.headroom.observe(late=expired or now + self.answer_lag.seconds > job.deadline)
+        if job.predicted_s * LEAST <= job.deadline - job.times.submitted and (job.error is None or expired):
+            self.headroom.observe(now, late=expired or now + self.answer_lag.seconds > job.deadline)
         if job.error is None:
             self._metrics.prediction_ratio.observe(taken_s / job.predicted_s)
             self.limit.observe(taken_s, job.predicted_s)

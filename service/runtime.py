@@ -106,7 +106,7 @@ class Runtime:
         metrics.watch(
             "admission_headroom_ratio",
             "Times longer than predicted that a request may take and is admitted.",
-            lambda: self.overload.headroom.ratio,
+            lambda: self.overload.headroom.ratio(clock()),
         )
         metrics.watch("lanes", "Inference threads.", lambda: self.lanes.count)
         metrics.watch("lanes_alive", "Inference threads that make progress.", self.lanes.alive)

@@ -33,6 +33,9 @@ LOGIT_DECIMALS = 6
 SCORE_DECIMALS = 8
 MAX_CONTENT_TYPE_BYTES = 200
 
+PUNCTUAL_S = 0.02
+"""A deadline that is noticed so much later was missed by the event loop."""
+
 STAGES = ("queue", "tokenize", "encode", "inference")
 
 
@@ -73,10 +76,12 @@ class ScoreEndpoint:
         timeouts_ms: list[float] = [self._max_timeout_ms, *header_timeouts_ms(scope["headers"])]
         body = await self._read_body(scope, receive, self._due(info.arrival, *timeouts_ms))
         info.received = self._clock()
-        if let_in is None or not let_in.anyway:
-            self.early.check(len(body), self._due(info.arrival, *timeouts_ms))
+        anyway = let_in is not None and let_in.anyway
+        if not anyway:
+            anyway = self.early.check(len(body), self._due(info.arrival, *timeouts_ms))
         asked = parse_score_request(self.request_model, body, self._max_values)
         model = models.find(asked.model)
+        known_ms = min(timeouts_ms)
         if asked.timeout_ms is not None:
             timeouts_ms.append(asked.timeout_ms)
         info.log_fields["products"] = len(asked.products)
@@ -88,7 +93,7 @@ class ScoreEndpoint:
             try:
                 job = await self._run(model.scorer, asked, self._due(info.arrival, *timeouts_ms), info, receive)
             except OverloadedError:
-                self.early.refused(anyway=let_in is not None and let_in.anyway)
+                self.early.refused(foreseeable=not anyway and min(timeouts_ms) == known_ms)
                 raise
             self.early.ended(len(body), job)
             answered = self._answer(job, model, info)
@@ -103,11 +108,15 @@ class ScoreEndpoint:
     async def _read_body(self, scope: Scope, receive: Receive, deadline: float) -> bytes:
         if WHOLE_BODY_KEY in scope and scope[WHOLE_BODY_KEY]():
             return await _whole_body(receive)
+        left_s = deadline - self._clock()
         try:
-            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+            async with asyncio.timeout(max(0.0, left_s)):
                 return await _whole_body(receive)
         except TimeoutError:
-            raise LateBodyError("the deadline passed before the whole body had arrived") from None
+            # What came late to its turn, or met an event loop that stood still, may have been there all the time.
+            ours = left_s <= 0 or self._clock() > deadline + PUNCTUAL_S
+            kind = DeadlineExceededError if ours else LateBodyError
+            raise kind("the deadline passed before the whole body had arrived") from None
 
     async def _run(
         self, scorer: Scorer, asked: ScoreRequest, deadline: float, info: RequestInfo, receive: Receive

@@ -1,6 +1,7 @@
 """The manifests: valid by Kubernetes' own schemas, as tight as its restricted standard, and true to the service."""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_a_canary_is_a_deployment_of_its_own_behind_the_same_service_whose_serie
     (label,) = only(production, "ServiceMonitor")["spec"]["podTargetLabels"]
     assert f'{label}="{labels[label]}"' in (KUBERNETES.parent / "prometheus" / "rules" / "alerts.yml").read_text()
     assert container(canary)["envFrom"][0]["configMapRef"]["name"] == only(canary, "ConfigMap")["metadata"]["name"]
+
+
+def test_a_canary_with_productions_components_reads_its_states_and_its_keys_and_owns_neither(tmp_path):
+    here = os.path.relpath(KUBERNETES, tmp_path)
+    canary = yaml.safe_load((KUBERNETES / "overlays" / "canary" / "kustomization.yaml").read_text())
+    canary["resources"] = [f"{here}/base"]
+    canary["components"] = [f"{here}/components/{name}" for name in ("states", "api-keys")]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(canary))
+    objects = render(tmp_path)
+    assert sorted(each["kind"] for each in objects) == ["ConfigMap", "Deployment"]
+    volumes = only(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each]
+    secrets = [each["secret"]["secretName"] for each in volumes if "secret" in each]
+    assert (claims, secrets) == (["shelfscore-states"], ["shelfscore-keys"])
 
 
 @pytest.mark.parametrize("version", VERSIONS)

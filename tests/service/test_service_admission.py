@@ -38,7 +38,7 @@ def retry_after(rate=1.0):
 
 
 def predicted_time(lanes=1):
-    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, lambda: 0.0, lambda: HEADROOM, retry_after(lanes))
+    return PredictedTime(lambda: MICRO_BATCH_S, lambda: lanes, lambda: 0.0, lambda _: HEADROOM, retry_after(lanes))
 
 
 def backlog_of(*jobs, lanes=1):

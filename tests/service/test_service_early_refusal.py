@@ -94,7 +94,7 @@ def test_what_is_read_anyway_or_while_nothing_is_refused_teaches_no_caution(earl
     early.ended(100, job_of(0.1))
     early.refused()
     for _ in range(100):
-        early.refused(anyway=True)
+        early.refused(foreseeable=False)
     early.check(499, 1.0)
     early.refused()
     with pytest.raises(OverloadedError):
@@ -181,6 +181,36 @@ def test_a_service_that_refuses_does_not_parse_what_it_will_refuse(serve, monkey
         assert first.result(60).status_code == 200
     # With nothing in work, everything is read.
     assert service.client.post("/score", content=not_json, headers=JSON).status_code == 400
+
+
+def test_what_could_be_foreseen_and_what_was_admitted_teaches_caution_and_nothing_else(serve, monkeypatch):
+    seen, anyway = [], [False]
+    monkeypatch.setattr("service.early_refusal.Caution.observe", lambda _, *, in_vain: seen.append(in_vain))
+    monkeypatch.setattr("service.early_refusal.EarlyRefusal._is_anyway", lambda *_: anyway[0])
+    monkeypatch.setattr("service.early_refusal.STRICT_FOR_S", 600.0)
+    engine = GatedEngine()
+    service = serve(load=loader_of(engine), lanes=1, max_backlog_ms=1)
+    body = {"query": "usb", "products": [{"title": "1"}] * 100}
+    with service.sending("/score", json=body) as first:
+        engine.wait_until_entered()
+
+        def refused(**other):
+            is_problem(service.client.post("/score", json=body | other, headers={"x-request-timeout-ms": "900"}), 503)
+
+        refused()
+        assert seen == []
+        refused()
+        refused(timeout_ms=950)
+        assert seen == [True, True]
+        # Its deadline was not to be seen from its head, and this one is read although there is no room.
+        refused(timeout_ms=800)
+        anyway[0] = True
+        refused()
+        assert seen == [True, True]
+        engine.open()
+        assert first.result(60).status_code == 200
+    assert service.client.post("/score", json=body).status_code == 200
+    assert seen == [True, True, False]
 
 
 def refused_early(simulation, seed):

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import random
+import threading
 from collections import Counter
 
 import pytest
@@ -103,12 +104,31 @@ def test_late(serve):
     ended_as(service, "late", "deadline")
 
 
-def test_late_since_its_body_was(serve):
+def test_late_since_its_body_was(serve, monkeypatch):
+    # However late a busy machine rings.
+    monkeypatch.setattr("service.scoring_route.PUNCTUAL_S", 60.0)
     service = serve(max_timeout_ms=50)
     with contextlib.closing(service.raw()) as raw:
         raw.sendall(HEAD % 99 + b"{")
         assert raw.recv(65536).startswith(b"HTTP/1.1 504 ")
     ended_as(service, "late", "late_body")
+
+
+def test_late_since_the_event_loop_stood_still_while_its_body_was_there(serve, monkeypatch):
+    service = serve(max_timeout_ms=200)
+    with contextlib.closing(service.raw()) as raw:
+
+        def stand_still():
+            raw.sendall(BODY[10:])
+            threading.Event().wait(0.4)
+            return []
+
+        monkeypatch.setattr(service.runtime, "models", stand_still)
+        raw.sendall(HEAD % len(BODY) + BODY[:10])
+        service.wait_until(lambda: service.metric("in_flight_requests") == 1)
+        service.client.get("/models")
+        assert raw.recv(65536).startswith(b"HTTP/1.1 504 ")
+    ended_as(service, "late", "deadline")
 
 
 def test_partial_since_the_deadline_passed(serve):
