@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from ..capacity.bisection import Grid
+from ..capacity.bisection import Grid, find_bracket
 from ..capacity.criteria import in_time
-from ..capacity.search import search_rate
+from ..capacity.search import CONFIRMATIONS, LOWEST, search_rate
 from ..capacity.trials import Examiner, Pace, Trial
 from ..client import Endpoint
 from ..generator.plan import Plan, Played
@@ -12,6 +12,8 @@ from ..generator.process import play
 from ..generator.wire import WireRequest
 
 _GRID = Grid(1.05)
+_CONFIRM_TIMES = 2.5
+"""The confirmation is so many times as long as a trial: of many short ones, the one that held met a fast moment."""
 
 
 def find_rated(
@@ -29,7 +31,8 @@ def find_rated(
 ) -> tuple[float, list[Trial]]:
     """Requests a second, and what was tried: so many rates, each for so many seconds.
 
-    0 where no rate that was tried held. Raises KeyboardInterrupt if a trial was stopped.
+    The highest that held is tried again for longer, and where it does not hold then, lower ones. 0 where none held.
+    Raises KeyboardInterrupt if a trial was stopped.
     """
     examiner = Examiner(
         endpoint,
@@ -44,4 +47,14 @@ def find_rated(
         run=run,
     )
     bracket = search_rate(examiner, _GRID, examiner.closed_loop(step_s), tries=steps)
-    return 0.0 if bracket.holds is None else _GRID.rate(bracket.holds), examiner.trials
+    if bracket.holds is None:
+        return 0.0, examiner.trials
+    confirmed = find_bracket(
+        lambda number: examiner.holds(_GRID.rate(number), "confirmation", times=_CONFIRM_TIMES, seed=seed + 1),
+        bracket.holds,
+        least=_GRID.below(LOWEST) + 1,
+        most=bracket.holds,
+        tries=CONFIRMATIONS,
+        leap=1,
+    )
+    return 0.0 if confirmed.holds is None else _GRID.rate(confirmed.holds), examiner.trials

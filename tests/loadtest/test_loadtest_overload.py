@@ -214,6 +214,40 @@ def test_the_rated_load_is_the_highest_rate_that_held():
     assert told[0] == "closed loop, 3 in flight: 32.0 requests/s"
 
 
+@pytest.mark.parametrize(("lasts", "found"), [(20.0, True), (0.0, False)])
+def test_a_rate_that_held_in_a_fast_moment_is_not_the_rated_load(lasts, found):
+    """The machine carries 30 a second in short trials, and `lasts` for longer."""
+
+    def run(plan):
+        if not plan.arrivals:
+            return replace(played([sample(number / 32) for number in range(320)]), elapsed_s=10.0)
+        seconds = plan.arrivals[-1][0]
+        carried = 30.0 if seconds < 70 else lasts
+        return played(
+            [sample(due_s, 50 if len(plan.arrivals) / seconds <= carried else 500) for due_s, _ in plan.arrivals]
+        )
+
+    endpoint = Endpoint.parse("http://127.0.0.1:1")
+    told = []
+    rated, tried = find_rated(
+        endpoint,
+        [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "200"})],
+        deadline_ms=200,
+        share=0.99,
+        step_s=60.0,
+        steps=6,
+        seed=1,
+        max_lag_ms=10.0,
+        say=told.append,
+        run=run,
+    )
+    confirmations = tried[6:]
+    assert 1 < len(confirmations) <= 8
+    assert not confirmations[0].held
+    assert (17 < rated <= 20) if found else rated == 0.0
+    assert "confirmation" in told[-1]
+
+
 @pytest.mark.parametrize("steps_before", [0, 2])
 def test_a_search_that_is_interrupted_ends(steps_before):
     runs = []
