@@ -1,11 +1,13 @@
 """A histogram with two sets of buckets: those that it is given, and native ones for scrapers that ask for these.
 
-prometheus_client has the first kind alone. An observation costs a bisection, a logarithm and one lock.
+prometheus_client has the first kind alone. An observation costs a request one append: values wait on a heap, and are
+counted many at once, when somebody looks or the heap is large.
 """
 
 import math
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
@@ -21,6 +23,10 @@ SCHEMA = 3
 
 LEAST, MOST = 2.0**-13, 2.0**20
 """What is not above LEAST is one bucket, and what is above MOST is in that of MOST, so that there are few: 265."""
+
+
+COUNT_AT = 256
+"""Values on the heap at which they are counted."""
 
 
 class Snapshot(NamedTuple):
@@ -78,27 +84,37 @@ class Series:
         self._zero_count = 0
         self._native: dict[int, int] = {}
         self._exemplars: dict[int, Exemplar] = {}
+        self._heap: deque[tuple[float, str | None, float]] = deque()
         self._lock = Lock()
         # Made once: a scrape has hundreds of them.
         self._bucket_labels = [Labels({**labels, "le": as_go(bound)}) for bound in (*bounds, math.inf)]
 
     def observe(self, value: float, trace_id: str | None = None) -> None:
         """Counts a value. The trace becomes the exemplar of its bucket."""
-        place = bisect_left(self._bounds, value)
-        native = math.ceil(math.log2(min(value, MOST)) * 2**SCHEMA) if value > LEAST else None
-        with self._lock:
+        self._heap.append((value, trace_id, self._wall_clock() if trace_id is not None else 0.0))
+        if len(self._heap) >= COUNT_AT:
+            with self._lock:
+                self._count()
+
+    def _count(self) -> None:
+        """Counts what is on the heap; under the lock."""
+        for _ in range(len(self._heap)):
+            value, trace_id, at = self._heap.popleft()
+            place = bisect_left(self._bounds, value)
             self._counts[place] += 1
             self._total += value
-            if native is None:
-                self._zero_count += 1
-            else:
+            if value > LEAST:
+                native = math.ceil(math.log2(min(value, MOST)) * 2**SCHEMA)
                 self._native[native] = self._native.get(native, 0) + 1
+            else:
+                self._zero_count += 1
             if trace_id is not None:
-                self._exemplars[place] = Exemplar({"trace_id": trace_id}, value, self._wall_clock())
+                self._exemplars[place] = Exemplar({"trace_id": trace_id}, value, at)
 
     def snapshot(self) -> Snapshot:
         """All of it, at one moment."""
         with self._lock:
+            self._count()
             return Snapshot(
                 self._labels,
                 self._bounds,

@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from .exposition import TEXT, Format
 from .histogram import Histogram
 from .outcomes import ENDINGS, Ending
+from .tally import Tally
 
 PREFIX = "shelfscore"
 LATENCY_S = (
@@ -67,9 +68,14 @@ class Metrics:
             self.refused_connections.labels(reason)
         self.not_finite = self._counter("not_finite_logits", "Logits that were NaN or infinite; their score is null.")
 
-        self.pairs = self._counter("scored_pairs", "Pairs that went through the model.")
-        tokens = self._counter("tokens", "Tokens that went through the model: text, or padding.", "kind")
-        self._text_tokens, self._padding_tokens = tokens.labels("text"), tokens.labels("padding")
+        self._worked = worked = Tally(3)
+        self.watch_count("scored_pairs", "Pairs that went through the model.", lambda: worked.sums()[0])
+        self.registry.register(
+            _Read(
+                *("tokens", "Tokens that went through the model: text, or padding.", "counter", "kind"),
+                lambda: dict(zip(("text", "padding"), worked.sums()[1:], strict=True)),
+            )
+        )
         self.micro_batches = self._histogram(
             "micro_batch_duration_seconds", "Time of a micro-batch in the model.", MICRO_BATCH_S
         )
@@ -160,9 +166,7 @@ class Metrics:
     def micro_batch(self, *, seconds: float, pairs: int, tokens: int, padded_tokens: int) -> None:
         """Counts one micro-batch. Padding's share of all tokens is the planner's waste."""
         self.micro_batches.observe(seconds)
-        self.pairs.inc(pairs)
-        self._text_tokens.inc(tokens)
-        self._padding_tokens.inc(padded_tokens - tokens)
+        self._worked.add((pairs, tokens, padded_tokens - tokens))
 
     def render(self, wanted: Format = TEXT) -> bytes:
         """All of it, in a format."""

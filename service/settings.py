@@ -154,8 +154,8 @@ class Settings(BaseSettings):
         default=1.0,
         ge=0,
         le=1,
-        description="share of requests, by their ids, that drift is told by; at most half a percent of a core is spent "
-        "on them. 0 is off",
+        description="share of requests, by their ids, that drift is told by; at most a fifth of a percent of a core is "
+        "spent on them. 0 is off",
     )
     drift_window_s: int = Field(
         default=3600, ge=60, description="seconds of traffic that are compared with the drift reference"

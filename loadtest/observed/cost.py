@@ -29,6 +29,7 @@ _SILENCED = Path(__file__).parents[1] / "peers" / "silenced.py"
 _COUNTING = (
     *("prometheus_client.metrics:Counter.inc", "prometheus_client.metrics:Gauge.inc"),
     *("prometheus_client.metrics:Gauge.dec", "service.histogram:Series.observe", "service.metrics:Metrics.score_ended"),
+    "service.tally:Tally.add",
 )
 _ON = ("LOG_FORMAT=json", "LOG_LEVEL=info")
 _OFF = ("LOG_LEVEL=error",)

@@ -1,8 +1,8 @@
 """Watches answered requests for drift, in a thread of its own.
 
 A request is handed over when its answer is made, and only while the thread is free; after each it rests, so that all
-of it takes half a percent of a core at most. What comes meanwhile is not counted: that depends on the moment, never on
-what the request holds, so the sample is fair.
+of it takes a fifth of a percent of a core at most. What comes meanwhile is not counted: that depends on the moment,
+never on what the request holds, so the sample is fair.
 """
 
 import logging
@@ -29,7 +29,7 @@ from .window import SlidingWindow
 
 log = logging.getLogger(__name__)
 
-BUSY_SHARE = 0.005
+BUSY_SHARE = 0.002
 """Of one core."""
 
 READ_PRODUCTS = 8
