@@ -185,6 +185,24 @@ def test_a_phase_counts_what_was_due_in_it_by_outcome():
     assert summary.server_cores is None
 
 
+def rated_by(run, step_s=60.0):
+    """What the search for 1x finds where `run` plays its trials: the rate, the trials, what was said."""
+    endpoint, told = Endpoint.parse("http://127.0.0.1:1"), []
+    rated, tried = find_rated(
+        endpoint,
+        [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "200"})],
+        deadline_ms=200,
+        share=0.99,
+        step_s=step_s,
+        steps=6,
+        seed=1,
+        max_lag_ms=10.0,
+        say=told.append,
+        run=run,
+    )
+    return rated, tried, told
+
+
 def test_the_rated_load_is_the_highest_rate_that_held():
     capacity = 30.0
 
@@ -194,21 +212,7 @@ def test_the_rated_load_is_the_highest_rate_that_held():
         rate = len(plan.arrivals) / plan.arrivals[-1][0]
         return played([sample(due_s, 50 if rate <= capacity else 500) for due_s, _ in plan.arrivals])
 
-    endpoint = Endpoint.parse("http://127.0.0.1:1")
-    requests = [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "200"})]
-    told = []
-    rated, tried = find_rated(
-        endpoint,
-        requests,
-        deadline_ms=200,
-        share=0.99,
-        step_s=60.0,
-        steps=6,
-        seed=1,
-        max_lag_ms=10.0,
-        say=told.append,
-        run=run,
-    )
+    rated, tried, told = rated_by(run)
     assert 25 < rated <= 32
     assert [step.held for step in tried] == [step.rate <= rated for step in tried]
     assert told[0] == "closed loop, 3 in flight: 32.0 requests/s"
@@ -227,20 +231,7 @@ def test_a_rate_that_held_in_a_fast_moment_is_not_the_rated_load(lasts, found):
             [sample(due_s, 50 if len(plan.arrivals) / seconds <= carried else 500) for due_s, _ in plan.arrivals]
         )
 
-    endpoint = Endpoint.parse("http://127.0.0.1:1")
-    told = []
-    rated, tried = find_rated(
-        endpoint,
-        [wire_request(endpoint, b"{}", 1, {"x-request-timeout-ms": "200"})],
-        deadline_ms=200,
-        share=0.99,
-        step_s=60.0,
-        steps=6,
-        seed=1,
-        max_lag_ms=10.0,
-        say=told.append,
-        run=run,
-    )
+    rated, tried, told = rated_by(run)
     confirmations = tried[6:]
     assert 1 < len(confirmations) <= 8
     assert not confirmations[0].held
@@ -257,20 +248,8 @@ def test_a_search_that_is_interrupted_ends(steps_before):
         done = replace(played([sample(number / 32) for number in range(320)]), elapsed_s=10.0)
         return replace(done, stopped=len(runs) > steps_before)
 
-    requests = [wire_request(Endpoint.parse("http://127.0.0.1:1"), b"{}", 1)]
     with pytest.raises(KeyboardInterrupt):
-        find_rated(
-            Endpoint.parse("http://127.0.0.1:1"),
-            requests,
-            deadline_ms=200,
-            share=0.99,
-            step_s=1.0,
-            steps=6,
-            seed=1,
-            max_lag_ms=10.0,
-            say=lambda _: None,
-            run=run,
-        )
+        rated_by(run, step_s=1.0)
     assert len(runs) == steps_before + 1
 
 
