@@ -22,7 +22,7 @@ READ_EVERY_S = 0.05
 """But none sooner after another: reading a body costs ten times what refusing it does."""
 
 READ_IN_VAIN = 0.2
-"""The share of those read that may be refused after all: reading costs what a fifth of an answer does."""
+"""The share of those parsed that may be refused after all for their cost."""
 
 STEP = 0.1
 """By which part one that was read in vain raises what requests are taken for."""
