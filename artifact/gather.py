@@ -12,8 +12,7 @@ from .product_states import ProductState
 class Gather:
     """Lays the states of products side by side, padded to the longest, in one copy of their bytes.
 
-    By joining bytes, not arrays, which takes two thirds of the time, and beside busy threads a fifth of it at worst:
-    numpy may let go of the interpreter for each array that it copies.
+    By joining bytes, not arrays: numpy may let go of the interpreter for each array that it copies.
 
     Args:
         max_tokens: of a product, at most.

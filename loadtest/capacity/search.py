@@ -65,6 +65,18 @@ def search_rate(
     return bracket
 
 
+def confirm_rate(examiner: Examiner, grid: Grid, number: int, times: float) -> Bracket:
+    """Tries a rate that held again, so many times as long and with other arrivals; where it fails, lower ones."""
+    return find_bracket(
+        lambda number: examiner.holds(grid.rate(number), "confirmation", times=times, seed=examiner.seed + 1),
+        number,
+        least=grid.below(LOWEST) + 1,
+        most=number,
+        tries=CONFIRMATIONS,
+        leap=1,
+    )
+
+
 def find_capacity(
     examiner: Examiner,
     grid: Grid,
@@ -94,14 +106,7 @@ def find_capacity(
         return
     # Provisional, for a run that is interrupted.
     answer.holds = grid.rate(bracket.holds)
-    confirmed = find_bracket(
-        lambda number: examiner.holds(grid.rate(number), "confirmation", times=confirm_times, seed=examiner.seed + 1),
-        bracket.holds,
-        least=grid.below(LOWEST) + 1,
-        most=bracket.holds,
-        tries=CONFIRMATIONS,
-        leap=1,
-    )
+    confirmed = confirm_rate(examiner, grid, bracket.holds, confirm_times)
     answer.confirmed = confirmed.holds is not None
     answer.holds = None if confirmed.holds is None else grid.rate(confirmed.holds)
     if confirmed.breaks is not None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from ..capacity.bisection import Grid, find_bracket
+from ..capacity.bisection import Grid
 from ..capacity.criteria import in_time
-from ..capacity.search import CONFIRMATIONS, LOWEST, search_rate
+from ..capacity.search import confirm_rate, search_rate
 from ..capacity.trials import Examiner, Pace, Trial
 from ..client import Endpoint
 from ..generator.plan import Plan, Played
@@ -49,12 +49,5 @@ def find_rated(
     bracket = search_rate(examiner, _GRID, examiner.closed_loop(step_s), tries=steps)
     if bracket.holds is None:
         return 0.0, examiner.trials
-    confirmed = find_bracket(
-        lambda number: examiner.holds(_GRID.rate(number), "confirmation", times=_CONFIRM_TIMES, seed=seed + 1),
-        bracket.holds,
-        least=_GRID.below(LOWEST) + 1,
-        most=bracket.holds,
-        tries=CONFIRMATIONS,
-        leap=1,
-    )
+    confirmed = confirm_rate(examiner, _GRID, bracket.holds, _CONFIRM_TIMES)
     return 0.0 if confirmed.holds is None else _GRID.rate(confirmed.holds), examiner.trials
