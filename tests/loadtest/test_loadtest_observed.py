@@ -9,7 +9,7 @@ import pytest
 from loadtest.client import Endpoint
 from loadtest.errors import Exit
 from loadtest.measure import Outcome, distribution
-from loadtest.observed.cost import OFF, ON, Round, judge_rounds
+from loadtest.observed.cost import OFF, ON, Round, judge_starts
 from loadtest.observed.count_check import Grown, Told, judge_calm, judge_counts, judge_seen
 from loadtest.observed.count_traffic import Kinds, calm
 from loadtest.observed.scrape import Scraped, judge_scrapes
@@ -179,18 +179,32 @@ def test_a_scrape_is_judged_by_its_median_and_its_cpu_time():
     assert said(4.0, 5.5) == ["text: CPU"]
 
 
-def test_being_observed_is_judged_by_the_median_loss():
+def starts(*on):
+    """Each start's rounds by the pairs/s of the service that is observed; the other one's are 1,000."""
+    return [[Round({ON: each, OFF: 1000.0}, {ON: 2.0, OFF: 2.0}) for each in rounds] for rounds in on]
+
+
+def test_being_observed_is_judged_by_the_mean_over_starts_of_their_median_loss():
     def said(*on):
         findings = Findings("observability", [])
-        rounds = [Round({ON: each, OFF: 1000.0}, {ON: 2.0, OFF: 2.0}) for each in on]
-        judge_rounds(findings, rounds, 0.02)
+        judge_starts(findings, starts(*on), 0.02)
         return findings
 
-    assert said(990.0, 985.0, 970.0).exit is Exit.HELD
-    assert said(970.0, 975.0, 990.0).exit is Exit.BROKEN
-    # One round, and rounds that lie too far apart.
-    assert said(990.0).exit is Exit.INVALID
-    assert said(990.0, 985.0, 500.0).exit is Exit.INVALID
+    # A round that something disturbed weighs nothing.
+    assert said([990.0, 985.0, 500.0], [984.0, 984.0, 1200.0], [986.0, 983.0, 985.0]).exit is Exit.HELD
+    assert said([975.0], [976.0], [977.0]).exit is Exit.BROKEN
+    # However alike the rounds of a start are, starts that differ leave the mean unknown.
+    assert said([1000.0] * 9, [960.0] * 9, [990.0] * 9).exit is Exit.INVALID
+    assert said([990.0] * 9).exit is Exit.INVALID
+
+
+def test_the_interval_over_starts_is_students():
+    findings = Findings("observability", [])
+    judge_starts(findings, starts([970.0], [980.0], [990.0]), 0.02)
+    # 1 % * 4.303 / sqrt(3) = 2.48 %
+    assert "mean +2.00% [-0.4" in findings.checks[0].measured
+    assert "+4.4" in findings.checks[0].measured
+    assert findings.invalid
 
 
 def test_the_service_counts_what_the_generator_sees(loadtest, artifact, tmp_path):
@@ -214,12 +228,21 @@ def test_what_a_scrape_costs_is_measured_in_every_format(loadtest, artifact):
 
 def test_a_service_that_counts_nothing_takes_part(loadtest, artifact, tmp_path):
     report = tmp_path / "cost.json"
-    options = ("--rounds=2", "--requests=10", "--distinct=5", "--scrape-s=0.05", "--max-loss=1000", "--json", report)
+    options = (
+        "--starts=2",
+        "--rounds=2",
+        "--requests=10",
+        "--distinct=5",
+        "--scrape-s=0.05",
+        "--max-loss=1000",
+        "--json",
+        report,
+    )
     done = loadtest("observability", "--artifact", artifact, *options, "--on=LOG_LEVEL=debug")
     assert done.returncode == 0, done.stdout + done.stderr
-    rounds = json.loads(report.read_text())["rounds"]
-    assert len(rounds) == 2
-    assert all(each["pairs_per_s"][name] > 0 for each in rounds for name in (ON, OFF))
+    found = json.loads(report.read_text())["starts"]
+    assert [len(rounds) for rounds in found] == [2, 2]
+    assert all(each["pairs_per_s"][name] > 0 for rounds in found for each in rounds for name in (ON, OFF))
 
 
 def test_a_control_that_silences_nothing_is_no_control(loadtest, artifact):
