@@ -30,8 +30,7 @@ LIMITS = """## Limits of use
 - A score is a calibrated probability only on data like that of the calibration; elsewhere, use it to rank.
 - Product text is taken at its word: sellers can write titles that score well. Combine it with other signals.
 - Not for decisions about people.
-- int8 was checked on the processor that exported it. The golden pairs show at start whether another one agrees; x86
-  processors without VNNI can saturate in 8-bit products, and are told apart that way."""
+- int8 was checked on the processor that exported it. The golden pairs show at start whether another one agrees."""
 
 
 def _what(m: Manifest) -> str:

@@ -1,8 +1,8 @@
 """Static int8: the arithmetic, and how weights and ranges become integers. Measuring the ranges is in ranges.py.
 
 Activations are unsigned with one scale per tensor, fixed at export; weights signed with one scale per output channel;
-products exact in int32, results float32 (U8S8: the pair that AVX512-VNNI multiplies without saturating). Nothing is
-derived from a batch, so a pair's logit cannot depend on its neighbours.
+products exact in int32, results float32 (U8S8, which VNNI multiplies without saturating; elsewhere sessions ask for
+products that do not). Nothing is derived from a batch, so a pair's logit cannot depend on its neighbours.
 """
 
 from collections.abc import Mapping

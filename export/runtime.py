@@ -31,12 +31,13 @@ MICRO_BATCH = 8
 
 
 def session_options() -> ort.SessionOptions:
-    """One thread, sequential, no spinning: what a lane of the service runs."""
+    """One thread, sequential, no spinning, 8-bit products that do not overflow: what a lane of the service runs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 

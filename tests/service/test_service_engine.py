@@ -10,7 +10,7 @@ from artifact import ArtifactError, load_artifact
 from service.metrics import Metrics
 from service.model import check_golden_pairs, load_model
 from service.onnx_engine import OnnxEngine
-from service.sessions import EngineError, choose_variant, run_bound
+from service.sessions import EngineError, choose_variant, open_session, run, run_bound
 from service.settings import Settings
 
 from .tiny_model import GOLDEN
@@ -45,6 +45,28 @@ def test_a_pair_has_one_logit_alone_in_a_batch_and_beside_the_longest(artifact, 
     together = engine.score_pairs([(query, product) for product in products])
     alone = [engine.score_pairs([(query, product)])[0] for product in products]
     assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_products_of_eight_bits_are_exact_on_every_processor(tmp_path):
+    # Two products of the largest numbers overflow 16 bits, in which processors without VNNI add them up.
+    inner, columns = 64, 16
+    weights = np.full((inner, columns), 127, np.int8)
+    constants = {"w": weights, "one": np.float32(1), "zero": np.uint8(0), "w_zero": np.int8(0)}
+    node = onnx.helper.make_node(
+        "MatMulIntegerToFloat", ["x", "w", "one", "one", "zero", "w_zero"], ["y"], domain="com.microsoft"
+    )
+    graph = onnx.helper.make_graph(
+        [node],
+        "product",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, ["rows", inner])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["rows", columns])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), str(tmp_path / "product.onnx"))
+    session = open_session(tmp_path / "product.onnx", "cpu")
+    (found,) = run(session, ["y"], {"x": np.full((3, inner), 255, np.uint8)})
+    assert (found == 255 * 127 * inner).all()
 
 
 def test_cached_products_get_the_same_ids_in_the_same_order(artifact):

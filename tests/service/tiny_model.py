@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -24,6 +23,7 @@ from artifact import (
     write_artifact,
 )
 from artifact.loading import sha256_of
+from service.sessions import open_session
 
 WORDS = (
     *("usb", "charger", "cable", "laptop", "red", "blue", "black", "phone", "case"),
@@ -172,5 +172,5 @@ def _quantise(fp32: Path, int8: Path, tokenizer: PairTokenizer) -> None:
 
 
 def _golden_logits(path: Path, tokenizer: PairTokenizer) -> list[float]:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_session(path, "cpu")
     return [float(session.run(["logits"], tokenizer.encode_pairs([pair]).feeds())[0].item()) for pair in GOLDEN]
