@@ -84,6 +84,7 @@ def measure_speed(checkpoint: Path, rounds: int, say: Say) -> Speed:
         ours = open_session((folder / "ours" / "cpu-int8.onnx").read_bytes())
         options = session_options()
         options.intra_op_num_threads = lanes
+        options.add_session_config_entry("session.x64quantprecision", "0")  # as it comes
         peer = ort.InferenceSession(str(folder / "peer" / QUANTISED_FILE), options, providers=["CPUExecutionProvider"])
     micro, batches, team = work.micro_batches(), work.batches(PEER_BATCH), Lanes(lanes)
     bound = _products_of(loaded, work, len(micro))
