@@ -65,7 +65,7 @@ def _table(values: dict[str, float]) -> str:
 
 
 def int8_tolerance(errors: NDArray[np.float64]) -> float:
-    """Room for a processor that rounds some activations the other way; wrong 8-bit products are far outside it."""
+    """Room for a processor that rounds some activations the other way. Products that overflow may stay within it."""
     return max(SMALLEST_INT8_TOLERANCE, 3 * _rms(errors))
 
 
