@@ -33,11 +33,13 @@ def export_plain(
     variants: tuple[str, ...] = VARIANTS,
     attention: Spelling | None = None,
     say: Say | None = None,
+    pairs: int = PAIRS,
 ) -> Manifest:
     """Exports with made-up calibration texts, identity calibration and no evaluation.
 
     Args:
         created: date for the manifest, YYYY-MM-DD.
+        pairs: of made-up texts. A few are enough, and minutes quicker, where the artifact is only timed.
         attention: its spelling. None: the faster one here.
 
     Raises:
@@ -48,7 +50,7 @@ def export_plain(
         name=name,
         template=template,
         lineage=untrained_lineage(checkpoint.absolute().name, created),
-        calibration_pairs=made_up_pairs(PAIRS),
+        calibration_pairs=made_up_pairs(pairs),
         calibration_data="made-up pairs",
         variants=variants,
         attention=attention,

@@ -24,6 +24,9 @@ from ..workload import Lanes
 INT8 = "cpu-int8"
 PRODUCTS, PRODUCT_TOKENS, QUERY_TOKENS = 64, 30, 6
 MICRO_BATCH = 8
+CALIBRATION_PAIRS = 64
+"""Of made-up texts: what the integers mean does not change how long they take."""
+
 ONLINE, COLD = "online", "cold"
 
 
@@ -76,7 +79,7 @@ def _exported(name: str, folder: Path, out: Path, say: Say) -> Artifact:
         template = read_template(folder / TEMPLATE_FILE)
     except (TrainingError, OSError) as error:
         raise ExportError(f"{folder}: expected a finished student: {error}") from error
-    export_plain(folder, out, name, "2000-01-01", template, variants=(INT8,), say=say)
+    export_plain(folder, out, name, "2000-01-01", template, variants=(INT8,), say=say, pairs=CALIBRATION_PAIRS)
     return load_artifact(out)
 
 
