@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from ..traffic.requests import load_traffic
 from ..traffic.zipf import zipf_requests
 from .cache import CACHES, Entry, Turn, measure_caches
 from .contestants import Contestant, by_command, named, shelfscore
-from .hosting import add_server_options, hosted, ports_of
+from .hosting import add_server_options, hosted_as_asked
 from .protocols import ScoreProtocol
 from .spread import spread
 
@@ -70,17 +69,7 @@ def cache(
     )
     warm_up, counted = requests[: parsed.warmup], requests[parsed.warmup :]
     rounds = [counted[start : start + parsed.requests] for start in range(0, len(counted), parsed.requests)]
-    with (
-        tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir,
-        hosted(
-            _contestants(parsed, environment),
-            ready_path=ScoreProtocol.ready_path,
-            ready_timeout_s=parsed.ready_timeout,
-            request_timeout_s=parsed.request_timeout,
-            ports=ports_of(parsed),
-            log_dir=Path(log_dir),
-        ) as servers,
-    ):
+    with hosted_as_asked(parsed, _contestants(parsed, environment), ScoreProtocol.ready_path) as servers:
         entries = measure_caches(servers, warm_up, rounds, print_progress)
     asked, existing = ({request.query for request in some} for some in (counted, traffic.requests))
     about = (

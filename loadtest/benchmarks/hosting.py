@@ -1,6 +1,7 @@
 """Servers for the length of a measurement: started, awaited, one connection each, and stopped whatever happens."""
 
 import argparse
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,29 @@ def hosted(
                 raise ServerError(f"{contestant.name} {error}{_last_words(server)}") from None
             running.append(Hosted(contestant.name, server, connection))
         yield running
+
+
+@contextmanager
+def hosted_as_asked(
+    parsed: argparse.Namespace, contestants: Sequence[Contestant], ready_path: str | None = None
+) -> Iterator[list[Hosted]]:
+    """`hosted` by the options that `add_server_options` added; what the servers print is removed with them.
+
+    Raises:
+        ServerError: one could not be started: with its last words.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir,
+        hosted(
+            contestants,
+            ready_path=ready_path,
+            ready_timeout_s=parsed.ready_timeout,
+            request_timeout_s=parsed.request_timeout,
+            ports=ports_of(parsed),
+            log_dir=Path(log_dir),
+        ) as servers,
+    ):
+        yield servers
 
 
 def _last_words(server: Server) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..measure import percentile
 from ..report import write_json
 from ..traffic.requests import load_traffic
 from .contestants import ours
-from .hosting import add_server_options, hosted, ports_of
+from .hosting import add_server_options, hosted_as_asked
 from .overhead import TEXTS, Entry, Timed, Turn, make_blocks, measure_overhead
 from .protocols import ScoreProtocol
 from .spread import spread
@@ -76,17 +75,7 @@ def overhead(
     blocks = make_blocks(
         traffic.requests, traffic.source, sizes=(LARGE, SMALL), rounds=parsed.rounds, requests=parsed.requests
     )
-    with (
-        tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir,
-        hosted(
-            contestants,
-            ready_path=ScoreProtocol.ready_path,
-            ready_timeout_s=parsed.ready_timeout,
-            request_timeout_s=parsed.request_timeout,
-            ports=ports_of(parsed),
-            log_dir=Path(log_dir),
-        ) as servers,
-    ):
+    with hosted_as_asked(parsed, contestants, ScoreProtocol.ready_path) as servers:
         entries = measure_overhead(servers, blocks, 2, print_progress)
     targets = Targets(parsed.max_share, parsed.max_ms)
     code, because = judge(entries, targets)

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ..benchmarks.bench_traffic import (
     choose_requests,
     warm_up_of,
 )
-from ..benchmarks.hosting import Hosted, add_server_options, hosted, ports_of
+from ..benchmarks.hosting import Hosted, add_server_options, hosted_as_asked
 from ..benchmarks.lineup import Lineup, add_lineup_options, lineup_of
 from ..benchmarks.protocols import ProductText, read_model, text_of_template
 from ..errors import Exit, LoadtestError
@@ -81,16 +80,7 @@ def compare(
     turns: list[Turn] = []
     interrupted = False
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="loadtest-") as log_dir,
-            hosted(
-                lineup.contestants,
-                ready_timeout_s=parsed.ready_timeout,
-                request_timeout_s=parsed.request_timeout,
-                ports=ports_of(parsed),
-                log_dir=Path(log_dir),
-            ) as servers,
-        ):
+        with hosted_as_asked(parsed, lineup.contestants) as servers:
             text = lineup.text or text_of_template(read_model(servers[0].connection)) or ProductText()
             entrants = _entrants(lineup, servers, chosen, warmup, text)
             take_turns(entrants, schedule, turns, say=say)

@@ -8,16 +8,15 @@ run), so both are started several times, and each start is one observation.
 import argparse
 import math
 import statistics
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
 from ..benchmarks.closed_loop import ask_all
 from ..benchmarks.contestants import Contestant, shelfscore
-from ..benchmarks.hosting import Hosted, add_server_options, hosted, ports_of
+from ..benchmarks.hosting import Hosted, add_server_options, hosted_as_asked
 from ..benchmarks.lean import LeanConnection
 from ..client import Connection, Endpoint
 from ..errors import Exit, LoadtestError
@@ -37,24 +36,8 @@ _ON = ("LOG_FORMAT=json", "LOG_LEVEL=info")
 _OFF = ("LOG_LEVEL=error",)
 _PRODUCTS = 64
 _STUDENT_95 = (
-    12.71,
-    4.31,
-    3.19,
-    2.78,
-    2.58,
-    2.45,
-    2.37,
-    2.31,
-    2.27,
-    2.23,
-    2.21,
-    2.18,
-    2.17,
-    2.15,
-    2.14,
-    2.12,
-    2.11,
-    2.11,
+    *(12.71, 4.31, 3.19, 2.78, 2.58, 2.45, 2.37, 2.31, 2.27),
+    *(2.23, 2.21, 2.18, 2.17, 2.15, 2.14, 2.12, 2.11, 2.11),
 )
 """Student's t at 97.5 % by degrees of freedom from 1 on, rounded up. The last one stands for all that follow."""
 
@@ -130,7 +113,7 @@ def observability(
         for number in range(parsed.starts):
             # Who is started first, and begins, alternates.
             services = (on, off) if number % 2 == 0 else (off, on)
-            with _running(parsed, services) as servers:
+            with hosted_as_asked(parsed, services) as servers:
                 starts.append(_take_turns(parsed, servers, bodies, products))
             say(f"start {number + 1} of {parsed.starts}: {_loss(starts[-1]):+.2%} of pairs/s lost")
     except KeyboardInterrupt:
@@ -185,21 +168,6 @@ def _spread(values: Sequence[float]) -> str:
     half, mean = _half_width(values), statistics.fmean(values)
     least_to_most = f"{min(values):+.2%} to {max(values):+.2%}"
     return f"mean {mean:+.2%} [{mean - half:+.2%}, {mean + half:+.2%}], starts {least_to_most}"
-
-
-@contextmanager
-def _running(parsed: argparse.Namespace, services: Sequence[Contestant]) -> Iterator[list[Hosted]]:
-    with (
-        tempfile.TemporaryDirectory(prefix="loadtest-") as logs,
-        hosted(
-            services,
-            ready_timeout_s=parsed.ready_timeout,
-            request_timeout_s=parsed.request_timeout,
-            ports=ports_of(parsed),
-            log_dir=Path(logs),
-        ) as servers,
-    ):
-        yield servers
 
 
 def _take_turns(
