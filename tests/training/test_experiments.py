@@ -85,14 +85,14 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
     trained: list[str] = []
     fit_student = material_module.fit_student
 
-    def until_killed(settings, sources, work, out, seed):
+    def until_killed(settings, sources, work, out, *more):
         if work.name.startswith("trial-"):
-            return fit_student(settings, sources, work, out, seed)
+            return fit_student(settings, sources, work, out, *more)
         if len(trained) == 2:
             trained.append("killed")
             raise KeyboardInterrupt
         trained.append(out.name)
-        return fit_student(settings, sources, work, out, seed)
+        return fit_student(settings, sources, work, out, *more)
 
     monkeypatch.setattr(material_module, "fit_student", until_killed)
     with pytest.raises(KeyboardInterrupt):
@@ -136,7 +136,7 @@ def test_a_killed_reproduction_goes_on_and_the_second_time_does_nothing(what, mo
 def test_the_recipe_of_a_loss_is_the_one_that_fits_held_out_lists_best(what, monkeypatch, tmp_path):
     tried = []
 
-    def fit(settings, sources, work, out, seed):
+    def fit(settings, sources, work, *_):
         (stage,) = settings.stages
         tried.append((stage.fit.learning_rate, stage.fit.epochs, stage.max_lists, settings.dev.lists))
         work.mkdir(parents=True)

@@ -52,9 +52,11 @@ def test_each_variant_is_trained_once_and_measured_against_the_reference(compare
     out = tmp_path / "out"
     assert not (out / "variants.json").exists()
     trained = (out / "students" / "split" / "template.json").stat().st_mtime_ns
+    assert list((out / "shared").glob("states-product-*/states"))
     assert (out / "students" / "split" / SHAPE_FILE).exists()
     code, printed = compared()
     assert code == 0, printed
+    assert not (out / "shared").exists()
     results = json.loads((out / "variants.json").read_text())
     assert (out / "students" / "split" / "template.json").stat().st_mtime_ns == trained
     assert not (out / "students" / "cross-encoder-2" / SHAPE_FILE).exists()

@@ -1,5 +1,7 @@
 """The split student: it starts as its sentence encoder, learns from lists, and a pair's logit is its own."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from artifact import InputTemplate, TemplateField
 from training.config import Optimisation, Split, Student, StudentStage
 from training.errors import TrainingError
 from training.loop import CHECKPOINT_FILE
-from training.split import SplitStudent
+from training.split import Shared, SplitStudent
 from training.split.encoder import TextEncoder
 from training.split.shorten import shorten, state_distance
 from training.split.states import FrozenStates
@@ -30,12 +32,12 @@ def shard(tmp_path):
     return write_lists(tmp_path / "lists.parquet")
 
 
-def fit_at(folder, encoder, shard, layers=(0, 1, 2), fit=FIT, **split):
+def fit_at(folder, encoder, shard, layers=(0, 1, 2), fit=FIT, shared=None, **split):
     """Trains a student of a shape in a folder, and returns it."""
     split = {"interaction_layers": (0, 1), "state_width": 8, **split}
     stages = (StudentStage(labels="teacher", fit=fit),)
     settings = Student(init=str(encoder), layers=layers, template=TEMPLATE, split=Split(**split), stages=stages)
-    fit_student(settings, {"teacher": [shard]}, folder / "work", folder / "out", 0)
+    fit_student(settings, {"teacher": [shard]}, folder / "work", folder / "out", 0, shared)
     return folder
 
 
@@ -220,6 +222,48 @@ def test_what_training_needs_of_the_disk_is_given_back(fitted):
     assert not list(folder.rglob("states/*/states"))
     assert not (folder / "work" / "shorten").exists()
     assert (folder / "work" / "stage-0-fit" / CHECKPOINT_FILE).exists()
+
+
+def test_what_students_share_is_made_once_and_changes_none_of_them(fitted, tmp_path, monkeypatch):
+    settings = {"layers": (1,), "shorten": {**FIT, "epochs": 2}}
+    alone, shared = fitted("alone", **settings), Shared(tmp_path / "shared", print)
+    first = fitted("first", **settings, shared=shared)
+    files = [path.relative_to(alone) for path in (alone / "out").rglob("*") if path.is_file()]
+    assert files
+    assert all((first / file).read_bytes() == (alone / file).read_bytes() for file in files)
+
+    def again(*_):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("training.split.shorten.state_distance", again)
+    monkeypatch.setattr("training.split.states.encode", again)
+    fitted("second", **settings, shared=shared, interaction_layers=(1,))
+    for other in ({"layers": (0,)}, {"shorten": {**FIT, "epochs": 3}}):
+        with pytest.raises(AssertionError, match="computed again"):
+            fitted("third", **{**settings, **other}, shared=shared)
+    with pytest.raises(AssertionError, match="computed again"):  # the states of another encoder
+        fitted("fourth", shared=shared)
+
+
+def test_what_students_share_is_for_one_process_at_a_time(tmp_path):
+    said = []
+    shared = Shared(tmp_path / "shared", said.append)
+    asked, entered = threading.Event(), []
+
+    def enter():
+        with Shared(tmp_path / "shared", lambda line: (said.append(line), asked.set())).place("states", "a") as place:
+            entered.append(place)
+
+    with shared.place("states", "a") as place, shared.place("states", "b") as other:
+        assert place != other
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert asked.wait(60)
+        assert not entered
+    thread.join(60)
+    assert entered == [place]
+    assert len(said) == 1
+    assert "another process is at work on it" in said[0]
 
 
 def test_it_cannot_start_from_its_teacher():

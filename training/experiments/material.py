@@ -8,6 +8,7 @@ from typing import Self
 from ..config import Student, StudentDev, StudentStage
 from ..loop import Chosen
 from ..runs import Run
+from ..split import Shared
 from ..student import fit_student
 from ..tables import shards
 
@@ -35,8 +36,15 @@ class Material:
         sources = {kind: shards(run.labelled(kind)) for kind in ("human", "teacher")}
         return cls(student.model_copy(update={"template": template}), sources, run.config.seed)
 
-    def fit(self, stage: StudentStage, work: Path, out: Path, dev: StudentDev | None = None) -> Chosen:
+    def fit(
+        self,
+        stage: StudentStage,
+        work: Path,
+        out: Path,
+        dev: StudentDev | None = None,
+        shared: Shared | None = None,
+    ) -> Chosen:
         """Trains one student, going on where an earlier call was stopped; as `fit_student`."""
         settings = self.settings.model_copy(update={"stages": (stage,), "dev": dev or StudentDev()})
-        (chosen,) = fit_student(settings, self.sources, work, out, self.seed)
+        (chosen,) = fit_student(settings, self.sources, work, out, self.seed, shared)
         return chosen

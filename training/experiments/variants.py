@@ -17,6 +17,7 @@ from ..config.settings import Settings
 from ..data import read_all_judgements
 from ..errors import TrainingError
 from ..runs import Run, read_json, replacing, write_json
+from ..split import Shared
 from ..student import read_student
 from ..teacher import read_teacher, similarity_of
 from .material import Material
@@ -28,6 +29,7 @@ from .worlds import labelled_sizes
 VARIANTS_FILE = Path(__file__).with_name("variants.toml")
 RESULTS_FILE = "variants.json"
 SETTINGS_FILE = "settings.json"
+SHARED_FOLDER = "shared"
 TEACHER = "teacher"
 
 
@@ -118,19 +120,21 @@ def compare_variants(what: Comparison, variants: Variants, names: Sequence[str],
     lists, pairs = first_lists(labelled_sizes(what.run), what.pairs)
     test = [pair for pair in read_all_judgements(what.run.data, what.run.config.data) if pair.split == "test"]
     texts = [(pair.query, pair.product) for pair in test]
+    shared = Shared(what.out / SHARED_FOLDER, say)
     scores: dict[str, NDArray[np.float64]] = {}
     rows = []
     for variant in variants.variants:
         if names and variant.name not in names:
             continue
         path = what.out / "scores" / f"{_stem(variant)}.npy"
-        train = partial(_train_and_score, what, material, variant, lists, texts, path)
+        train = partial(_train_and_score, what, material, variant, lists, texts, path, shared)
         found = steps.once(_stem(variant), train)
         _check_settings(variant, found, what, path)
         rows.append({"name": variant.name, **found})
         scores[variant.name] = np.load(path)
     if names:
         return None
+    shutil.rmtree(what.out / SHARED_FOLDER, ignore_errors=True)
     for name, folder in what.others.items():
         scores[name] = np.asarray(read_student(folder).logits(texts), np.float64)
     teacher = what.out / "scores" / f"{TEACHER}.npy"
@@ -167,6 +171,7 @@ def _train_and_score(
     lists: int,
     texts: Sequence[tuple[str, Any]],
     path: Path,
+    shared: Shared,
 ) -> dict[str, Any]:
     fit = Optimisation(learning_rate=variant.learning_rate, epochs=what.epochs, batch_pairs=what.batch_pairs)
     settings = material.settings.model_copy(update={"layers": variant.layers, "split": variant.split})
@@ -177,7 +182,8 @@ def _train_and_score(
         # What was begun with other settings is not gone on with.
         shutil.rmtree(work)
     write_json(begun, _settings(variant, what))
-    own.fit(StudentStage(labels="teacher", fit=fit, max_lists=lists), work, out)
+    stage = StudentStage(labels="teacher", fit=fit, max_lists=lists)
+    own.fit(stage, work, out, shared=shared)
     shutil.rmtree(work)
     return {**_settings(variant, what), **_keep(read_student(out).logits(texts), path)}
 

@@ -1,6 +1,7 @@
 """The split student as training, evaluation and export see it: text pairs to logits, and a checkpoint folder."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -26,7 +27,8 @@ from ..runs import read_json, write_json
 from ..token_store import TokenStore
 from .encoder import TextEncoder, own_states, pooled
 from .interaction import Interaction, Texts
-from .states import FrozenStates
+from .shared import Shared
+from .states import FrozenStates, encoder_digest
 
 SHAPE_FILE = "split.json"
 INTERACTION_FILE = "interaction.safetensors"
@@ -112,13 +114,14 @@ class SplitStudent(nn.Module):
     def drop_nothing(self) -> None:
         """Turns every dropout off. There is none."""
 
-    def freeze(self, folder: Path, store: TokenStore, precision: Precision) -> None:
+    def freeze(self, folder: Path, store: TokenStore, precision: Precision, shared: Shared | None = None) -> None:
         """Keeps both encoders as they are, and computes the states of the store's texts once.
 
         Args:
             folder: gets the states, or has some from an earlier call with the same encoders.
             store: the lists that follow.
             precision: of the encoders' arithmetic.
+            shared: takes the states in place of the folder.
 
         Raises:
             TrainingError: the folder cannot be written.
@@ -132,11 +135,13 @@ class SplitStudent(nn.Module):
             encoder.requires_grad_(False)
             known = [*{text.tobytes(): text for text in texts}.values()]
             label = f"states of {side} texts"
-            build = partial(
-                FrozenStates.build, folder / side, encoder, self.tokenizer, known, store.key, precision, label
-            )
-            parallel.by_main(build)
-            self._known[side] = build()
+            place: AbstractContextManager[Path] = nullcontext(folder / side)
+            if shared is not None:
+                place = shared.place(f"states-{side}", store.key, precision, encoder_digest(encoder))
+            with place as own:
+                build = partial(FrozenStates.build, own, encoder, self.tokenizer, known, store.key, precision, label)
+                parallel.by_main(build)
+                self._known[side] = build()
 
     def forward(self, pairs: Sequence[EncodedPair], chunk: int = CHUNK) -> Tensor:
         """Logits, shape (pairs,), in the order given; run in chunks sorted by length so that little is padding."""

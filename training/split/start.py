@@ -1,7 +1,9 @@
 """What a split student starts from: its product encoder shortened, its projection and its shortcuts fitted."""
 
+import hashlib
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from ..token_store import TokenStore
 from .encoder import TextEncoder, own_states
 from .interaction import SHORTCUTS, Interaction
 from .model import SplitStudent
+from .shared import Shared
 from .shorten import shorten
 from .states import encode
 
@@ -39,6 +42,7 @@ def start_split(
     tokenizer_path: Path,
     work: Path,
     seed: int,
+    shared: Shared | None = None,
 ) -> SplitStudent:
     """A student that has learnt nothing but to be itself: as good as the sentence encoder's cosine and MaxSim.
 
@@ -52,6 +56,8 @@ def start_split(
         tokenizer_path: its file.
         work: folder of the start and of what leads to it.
         seed: of the order of texts.
+        shared: has, or gets, its shortened encoders for other students too; None: they stand in `work` until it is
+            finished.
 
     Raises:
         TrainingError: a model cannot be loaded or has not the layers that are asked for, or training fails.
@@ -63,11 +69,11 @@ def start_split(
         return SplitStudent.read(done)
     whole = TextEncoder.create(settings.init)
     texts = _texts(store)
-    product_encoder = _encoder(settings, split, whole, settings.layers, tokenizer, texts, work / "shorten", seed)
+    make = partial(_encoder, settings, split, whole, tokenizer, texts, seed, shared)
+    product_encoder = make(settings.layers, work / "shorten")
     query_encoder = product_encoder
     if split.query_layers is not None:
-        own = work / "shorten-query"
-        query_encoder = _encoder(settings, split, whole, split.query_layers, tokenizer, texts, own, seed)
+        query_encoder = make(split.query_layers, work / "shorten-query")
     random = np.random.default_rng(seed)
     picked = random.choice(len(texts), min(SAMPLE_TEXTS, len(texts)), replace=False)
     product_encoder.to(pick_device()).eval()
@@ -93,19 +99,32 @@ def _encoder(
     settings: Student,
     split: Split,
     whole: TextEncoder,
-    layers: Sequence[int],
     tokenizer: PairTokenizer,
     texts: Sequence[TokenIds],
-    folder: Path,
     seed: int,
+    shared: Shared | None,
+    layers: Sequence[int],
+    folder: Path,
 ) -> TextEncoder:
     """The encoder of these layers: the whole one where they are all of its own, else a shorter one, taught if asked."""
     if [*layers] == [*range(whole.layers)]:
         return whole
     short = TextEncoder.create(settings.init, layers)
     if split.shorten is not None:
-        shorten(short, whole, tokenizer, texts, split.shorten, folder, seed)
+        place: AbstractContextManager[Path] = nullcontext(folder)
+        if shared is not None:
+            made_from = (settings.init, [*layers], split.shorten.model_dump_json(), seed, _digest(texts))
+            place = shared.place("shorter", *map(str, made_from))
+        with place as own:
+            shorten(short, whole, tokenizer, texts, split.shorten, own, seed)
     return short
+
+
+def _digest(texts: Sequence[TokenIds]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(len(text).to_bytes(4, "big") + text.tobytes())
+    return digest.hexdigest()
 
 
 def fit_shortcuts(student: SplitStudent, store: TokenStore) -> None:

@@ -70,7 +70,7 @@ class FrozenStates:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / KEY_FILE
-            whole_key = f"{key} {_digest(encoder)}"
+            whole_key = f"{key} {encoder_digest(encoder)}"
             if not path.exists() or read_json(path).get("key") != whole_key:
                 path.unlink(missing_ok=True)
                 for name in _FILES:
@@ -144,7 +144,8 @@ def _whole_texts(folder: Path, width: int, wanted: int) -> int:
     return whole
 
 
-def _digest(encoder: TextEncoder) -> str:
+def encoder_digest(encoder: TextEncoder) -> str:
+    """Changes with any weight."""
     digest = hashlib.sha256()
     for tensor in encoder.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

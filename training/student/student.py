@@ -24,7 +24,7 @@ from ..loop import Chosen, Selection, fit, shuffled_batch
 from ..losses import LOSSES
 from ..pretrained import TOKENIZER_FILE, pair_tokenizer
 from ..runs import Run, read_json, write_json
-from ..split import SHAPE_FILE, SplitStudent, start_split
+from ..split import SHAPE_FILE, Shared, SplitStudent, start_split
 from ..tables import shards
 from ..token_store import Example, TokenStore
 from .human import write_human_lists
@@ -65,7 +65,12 @@ def train_student(run: Run) -> bool:
 
 
 def fit_student(
-    settings: Student, sources: Mapping[str, Sequence[Path]], work: Path, out: Path, seed: int
+    settings: Student,
+    sources: Mapping[str, Sequence[Path]],
+    work: Path,
+    out: Path,
+    seed: int,
+    shared: Shared | None = None,
 ) -> tuple[Chosen, ...]:
     """Trains a student through its stages, going on where an earlier call was stopped.
 
@@ -75,6 +80,7 @@ def fit_student(
         work: folder of tokenised lists and unfinished checkpoints.
         out: folder of the finished checkpoint.
         seed: of the order of lists, the products drawn from them and new weights.
+        shared: has, or gets, what a split student computes before its first step; None: it stands in `work` until then.
 
     Returns:
         Of each stage, after how many steps its weights were reached, and their dev loss where lists were kept apart.
@@ -94,11 +100,11 @@ def fit_student(
         first = settings.stages[0]
         tokenizer = pair_tokenizer(settings.init, settings.template, own)
         store = _store(first, sources[first.labels], tokenizer, work / FIRST_LISTS)
-        student = start_split(settings, settings.split, store, tokenizer, own / TOKENIZER_FILE, work, seed)
+        student = start_split(settings, settings.split, store, tokenizer, own / TOKENIZER_FILE, work, seed, shared)
     for number, stage in enumerate(settings.stages):
         done, fitted = work / f"stage-{number}", work / f"stage-{number}-fit"
         if not (done / TEMPLATE_FILE).exists():
-            chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number))
+            chosen = _fit_stage(settings, student, stage, sources[stage.labels], fitted, (seed, number), shared)
             parallel.by_main(partial(_save, student, chosen, done))
         shutil.rmtree(fitted / STATES_FOLDER, ignore_errors=True)
         student = read_student(done)  # with its dropout as it was
@@ -150,13 +156,14 @@ def _fit_stage(
     paths: Sequence[Path],
     folder: Path,
     seed: tuple[int, int],
+    shared: Shared | None,
 ) -> Chosen:
     if stage.labels != "human":
         # The labels carry no noise of raters, and a pair is seen once or twice: dropout would only cost time.
         student.drop_nothing()
     store = _store(stage, paths, student.tokenizer, folder / "lists")
     if isinstance(student, SplitStudent) and settings.split is not None and not settings.split.train_encoders:
-        student.freeze(folder / STATES_FOLDER, store, stage.fit.precision)
+        student.freeze(folder / STATES_FOLDER, store, stage.fit.precision, shared)
     trained = store.lists - min(settings.dev.lists, store.lists // 5)
     mean_size = min(stage.list_size or math.inf, store.pairs / store.lists)
     # a multiple of the processes, which share a batch equally
