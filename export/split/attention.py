@@ -94,9 +94,7 @@ class InteractionAttention:
 
     def _scores(self, asking: str) -> str:
         """Of queries in the space of states, (1 or n, rows, state width): (n, rows, longest)."""
-        g = self._g
-        scores = g.op("FusedMatMul", asking, self._products.states, domain=MICROSOFT, transB=1)
-        return g.op("Add", scores, self._products.mask)
+        return self._g.op("Add", self._products.matched(asking), self._products.mask)
 
     def _weighted(self, own: str, products: str) -> list[str]:
         """Scores of the query's tokens and of the product's -> the weights of either."""

@@ -75,7 +75,7 @@ class _Interaction:
     def _max_sim(self) -> str:
         """(n, 1): the importance of the query's tokens is in what they are multiplied by."""
         g = self.writer
-        similarity = g.op("FusedMatMul", names.MATCHING, self._products.states, domain=MICROSOFT, transB=1)
+        similarity = self._products.matched(names.MATCHING)
         best = g.op("ReduceMax", g.op("Add", similarity, self._products.mask), g.integers(2), keepdims=0)
         weight = g.constant("max_sim", self._weights["shortcut.weight"][0, 1])
         return g.op("Mul", g.op("ReduceSum", best, g.integers(1), keepdims=1), weight)

@@ -1,5 +1,7 @@
 """The products' states as the interaction reads them: in floats for scores, in integers for products with weights."""
 
+from functools import partial, reduce
+
 import numpy as np
 from onnx import TensorProto
 
@@ -12,6 +14,11 @@ from .shape import States
 
 MASKED = -1e4
 """Score of what is no token: its weight becomes exactly 0 after the softmax."""
+
+WHOLE_SUM = 128
+"""Terms that ONNX Runtime adds up in one order, whatever the shapes. A longer sum it cuts into parts, the longer the
+fewer columns there are (MLAS, sgemm.cpp: strides of K and N). Here columns are tokens of a batch's longest product, and
+a score's last bit would depend on it, which 8-bit rounding then amplifies."""
 
 
 class ProductTokens:
@@ -45,6 +52,7 @@ class ProductTokens:
             present = g.op("Unsqueeze", self._present, g.integers(2))
             unscaled = g.op("Where", present, names.TOKENS, nothing)
         self.states = g.op("Mul", unscaled, by_token)
+        self._parts: list[str] = []
         self._leading: str | None = None
 
     @property
@@ -56,6 +64,23 @@ class ProductTokens:
     def scales(self) -> str:
         """(n, 1, 1, longest): 0 in padding."""
         return self._g.op("Unsqueeze", self._scales, self._g.integers(1, 2))
+
+    def matched(self, rows: str) -> str:
+        """Rows in the space of states, (1 or n, rows, width), times the states: (n, rows, longest)."""
+        g = self._g
+        if self._width <= WHOLE_SUM:
+            return g.op("FusedMatMul", rows, self.states, domain=MICROSOFT, transB=1)
+        self._parts = self._parts or self._cut(self.states)
+        products = [
+            g.op("FusedMatMul", part, states, domain=MICROSOFT, transB=1)
+            for part, states in zip(self._cut(rows), self._parts, strict=True)
+        ]
+        return reduce(partial(g.op, "Add"), products)
+
+    def _cut(self, tensor: str) -> list[str]:
+        """A tensor (..., width) in parts of at most `WHOLE_SUM` numbers."""
+        sizes = [min(WHOLE_SUM, self._width - start) for start in range(0, self._width, WHOLE_SUM)]
+        return self._g.several("Split", tensor, self._g.integers(*sizes), outputs=len(sizes), axis=-1)
 
     def project(self, name: str, weight: Floats, heads: int) -> str:
         """The states times the transpose of `weight` (width, inner): (longest, n, heads, head size).

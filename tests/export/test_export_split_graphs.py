@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import export.split.states
@@ -14,11 +15,13 @@ from artifact.product_states import ZERO_POINT
 from export import ExportError
 from export.generator import made_up_pairs
 from export.golden import GOLDEN_PAIRS
-from export.graph import Float32, serialise
+from export.graph import Float32, GraphWriter, Tensor, serialise
+from export.runtime import open_session
 from export.split.checkpoint import SplitCheckpoint, read_split
 from export.split.compile import compile_split_fp32, compile_split_int8
 from export.split.parity import check_against_student, check_as_written, measure_split_independence
 from export.split.runtime import SplitModel, SplitPairs, Texts, gathered
+from export.split.states import ProductTokens
 
 from .split_tiny import SHAPES, write_split
 from .tiny import silent
@@ -170,6 +173,37 @@ def test_products_with_weights_are_as_many_as_the_design_says(checkpoint: Callab
         for part, model in compiled.graphs.items()
     }
     assert counts == {"product": 6, "query": 6 * 2 + 3, "interaction": 4 + 8 + 8 + 1}
+
+
+@pytest.mark.parametrize("width", [128, 130, 192, 384])
+def test_a_products_scores_do_not_depend_on_the_longest_beside_it(width: int) -> None:
+    g = GraphWriter()
+    products = ProductTokens(g, "fp32", False, width)
+    g.op("Identity", products.matched("rows"), output="scores")
+    inputs = [
+        Tensor("rows", TensorProto.FLOAT, (1, "asking", width)),
+        Tensor("tokens", TensorProto.FLOAT, ("n", "longest", width)),
+        Tensor("scales", TensorProto.FLOAT, ("n", "longest")),
+        Tensor("lengths", TensorProto.INT64, ("n",)),
+    ]
+    scores = Tensor("scores", TensorProto.FLOAT, ("n", "asking", "longest"))
+    session = open_session(serialise(g.model_of("scores", inputs, [scores])))
+    random = np.random.default_rng(0)
+    rows, tokens = random.standard_normal((1, 24, width)), random.standard_normal((2, 100, width))
+
+    def scored(longest: int) -> NDArray[np.float32]:
+        feeds = {
+            "rows": rows.astype(np.float32),
+            "tokens": tokens[:, :longest].astype(np.float32),
+            "scales": np.ones((2, longest), np.float32),
+            "lengths": np.full(2, 20),
+        }
+        found: NDArray[np.float32] = session.run(["scores"], feeds)[0][:, :, :20]
+        return found
+
+    np.testing.assert_allclose(scored(20), rows @ tokens[:, :20].transpose(0, 2, 1), atol=1e-4)
+    for longest in (21, 32, 33, 64, 65, 100):
+        np.testing.assert_array_equal(scored(longest), scored(20))
 
 
 def test_padding_that_is_looked_at_is_refused(
