@@ -1,4 +1,7 @@
-"""The picture: a panel for each figure, online milliseconds to the right, quality upwards, the front as a line."""
+"""The picture: a panel for each figure, online milliseconds to the right, quality upwards, the front as a line.
+
+Many students take about the same time, so that names beside the points would cover each other: points are numbered.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +20,21 @@ def draw_front(worlds: Sequence[World], times: Mapping[str, Times], path: Path) 
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     panels = [(world.name, metric) for world in worlds for metric in world.figures]
+    numbers = {name: i for i, name in enumerate(sorted(times, key=lambda each: _ms(times[each])), 1)}
     with mpl.rc_context({"svg.hashsalt": "shelfscore", "font.size": 8}):
-        figure = Figure(figsize=(5.6 * len(panels), 4.6), layout="constrained")
+        figure = Figure(figsize=(4.6 * len(panels) + 2.6, 4.6), layout="constrained")
         FigureCanvasSVG(figure)
         for panel, (name, metric) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            _draw(panel, metric, times)
+            _draw(panel, metric, times, numbers)
             panel.set_title(name)
+        keys = [
+            Line2D([], [], linestyle="", marker=_marker(times[name]), color=_colour(times[name])) for name in numbers
+        ]
+        named = [f"{number}  {name}" for name, number in numbers.items()]
+        figure.legend(keys, named, loc="outside right upper", fontsize=7)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as new:
             figure.savefig(new, format="svg", metadata={"Date": None})
@@ -43,17 +53,24 @@ def front_of(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return found
 
 
-def _draw(panel: Any, metric: dict[str, Any], times: Mapping[str, Times]) -> None:
+def _ms(taken: Times) -> float:
+    return float(np.median(taken.online)) * 1e3
+
+
+def _marker(taken: Times) -> str:
+    return "o" if taken.state_bytes else "s"
+
+
+def _colour(taken: Times) -> str:
+    return "tab:blue" if taken.state_bytes else "tab:orange"
+
+
+def _draw(panel: Any, metric: dict[str, Any], times: Mapping[str, Times], numbers: Mapping[str, int]) -> None:
     models = metric["models"]
-    points = {
-        name: (float(np.median(taken.online)) * 1e3, float(models[name]["value"]))
-        for name, taken in times.items()
-        if name in models
-    }
-    for name, (ms, value) in points.items():
-        split = times[name].state_bytes > 0
-        panel.plot(ms, value, "o" if split else "s", color="tab:blue" if split else "tab:orange")
-        panel.annotate(name, (ms, value), xytext=(4, 3), textcoords="offset points", fontsize=6)
+    points = {name: (_ms(taken), float(models[name]["value"])) for name, taken in times.items() if name in models}
+    for name, point in points.items():
+        panel.plot(*point, _marker(times[name]), color=_colour(times[name]), markersize=4)
+        panel.annotate(str(numbers[name]), point, xytext=(3, 2), textcoords="offset points", fontsize=7)
     line = [points[name] for name in front_of(points)]
     panel.step(*zip(*line, strict=True), where="post", color="grey", linewidth=1)
     if TEACHER in models:
