@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from artifact.loading import read_manifest
 from service.__main__ import main
 from service.drift.references import DriftReferenceError, read_saved
 from service.runtime import Runtime
 
 from .drifting import Watching, model_of, without_references
 from .test_service_drift import DEFAULT, Traffic, told
+
+VERSION = read_manifest(DEFAULT).version
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_the_table_says_of_every_signal_what_it_is(watched, capsys):
     path = watched(Traffic(1, mean_words=4))
     assert report(path) == 0
     text = capsys.readouterr().out
-    assert text.startswith("default 7128e4b4f4f47903: ")
+    assert text.startswith(f"default {VERSION}: ")
     found = rows(text)
     assert found["query_tokens"][2:] == ["saved", "shifted"]
     assert found["product_tokens"][2:] == ["saved", "stable"]
@@ -95,7 +98,7 @@ def test_for_programs_it_is_json(watched, capsys):
     capsys.readouterr()
     assert report(path, "--json") == 0
     found = json.loads(capsys.readouterr().out)["default"]
-    assert found["version"] == "7128e4b4f4f47903"
+    assert found["version"] == VERSION
     assert found["signals"]["score"]["verdict"] == "stable"
     assert found["signals"]["score"]["reference"] == "saved"
 
@@ -117,7 +120,7 @@ def test_what_was_saved_is_what_the_window_had(saved, baseline):
     found = read_saved(saved)
     assert found.taken
     model = found.models["default"]
-    assert model.version == "7128e4b4f4f47903"
+    assert model.version == VERSION
     score = model.signals["score"]
     assert f'signal="score"}} {float(score.counts[0])}' in baseline
     assert 1000 < score.worth < 0.9 * score.inputs
