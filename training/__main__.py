@@ -55,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run", type=Path, default=Path("runs/default"), help="folder of the run (default: %(default)s)"
     )
-    parser.add_argument("--url", help="evaluate: also the model that this service serves")
+    parser.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        help="evaluate: also the model that this service serves; of several the last is compared with the others",
+    )
     parser.add_argument("--key", help="evaluate: the service's API key")
     parser.add_argument(
         "--html", type=Path, help="evaluate: where to write the report (default: report.html in the run)"

@@ -16,6 +16,7 @@ from training.data import JudgedPair
 from training.errors import TrainingError
 from training.evaluation.metrics import Estimate, ModelScores
 from training.evaluation.report import CurvePoint, ReportInput, write_report
+from training.evaluation.served import ServedScorer
 from training.evaluation.table import print_evaluation
 
 SETTINGS = Evaluation(resamples=100, permutations=99, segment_queries=5, noise_note="Raters <b>differ</b>.")
@@ -193,7 +194,7 @@ def test_the_evaluation_of_the_floors_prints_differences_and_writes_the_report(
 ):
     path = tmp_path / "page.html"
     config = read_config(config_file)
-    print_evaluation(config, data_folder, tmp_path / "no-run", "test", None, None, path, SETTINGS)
+    print_evaluation(config, data_folder, tmp_path / "no-run", "test", [], None, path, SETTINGS)
     printed = capsys.readouterr().out
     assert "nDCG of judged: gains 0 → 0, 2 → 3." in printed
     assert "| word overlap (floor) | judged nDCG@10 |" in printed
@@ -201,3 +202,18 @@ def test_the_evaluation_of_the_floors_prints_differences_and_writes_the_report(
     assert "ECE" not in printed.splitlines()[0]
     assert "Difference from word overlap (floor)" in Page(path.read_text("utf-8")).text
     assert not (tmp_path / "no-run").exists()
+
+
+def test_the_last_of_several_services_is_compared_with_the_others(command, monkeypatch, capsys):
+    def ask(scorer, query, products, fields):
+        own = set(query.split()) if scorer.url.endswith(":1") else set()
+        logits = [float(len(own & set(product["title"].split()))) for product in products]
+        return [logits, [1 / (1 + np.exp(-logit)) for logit in logits]]
+
+    monkeypatch.setattr(ServedScorer, "_ask", ask)
+    assert command("evaluate", "--url", "http://127.0.0.1:1", "--url", "http://127.0.0.1:2/") == 0
+    rows, differences = capsys.readouterr().out.split("| served at http://127.0.0.1:2/ minus | figure |")
+    assert "| served at http://127.0.0.1:1 | " in rows
+    (line,) = (line for line in differences.splitlines() if "127.0.0.1:1 | judged nDCG@10" in line)
+    # Overlap against no order at all.
+    assert " | -0." in line

@@ -29,6 +29,7 @@ SMALL_CACHE = 64 << 20
 """Bytes of encodings kept by the two encoders, which see most texts once."""
 REPORT_FILE = "report.html"
 TEACHER = "teacher"
+SERVED = "served at"
 
 Model = Callable[[Sequence[JudgedPair]], ModelScores]
 
@@ -38,12 +39,12 @@ def print_evaluation(
     data: Path,
     run: Path,
     split: str,
-    url: str | None,
+    urls: Sequence[str],
     key: str | None,
     html: Path | None = None,
     settings: Evaluation | None = None,
 ) -> None:
-    """Prints Markdown tables: a row a model, then the last model's differences from the teacher and the floors.
+    """Prints Markdown tables: a row a model, then how the last differs from teacher, floors and other served ones.
 
     With a run, also writes `evaluation-SPLIT.json` and `report.html` there.
 
@@ -52,7 +53,8 @@ def print_evaluation(
         data: folder of the data files.
         run: folder of a run; it need not exist.
         split: train or test.
-        url, key: of a service to evaluate too.
+        urls: of services to evaluate too, each once.
+        key: that all of them take.
         html: where to write the report to, in place of the run's folder.
         settings: of metrics and intervals.
 
@@ -64,7 +66,7 @@ def print_evaluation(
     sources = sources_of(pairs, config.data, split)
     ceilings = _ceilings(config, data, split, settings)
     models, rows = {}, {}
-    for name, model in _models(config, data, run, url, key).items():
+    for name, model in _models(config, data, run, urls, key).items():
         print(f"scoring with {name} ...", file=sys.stderr)
         models[name] = model(pairs) if pairs else None
         rows[name] = [
@@ -130,7 +132,7 @@ def _print_differences(
     models: Mapping[str, ModelScores], sources: Sequence[JudgedSource], settings: Evaluation
 ) -> None:
     *others, last = models
-    references = [name for name in others if name == TEACHER or name.endswith("(floor)")]
+    references = [name for name in others if name == TEACHER or name.endswith("(floor)") or name.startswith(SERVED)]
     if not references:
         return
     print(f"\n| {last} minus | figure | difference | smallest visible |")
@@ -157,7 +159,7 @@ def _ceilings(config: Config, data: Path, split: str, settings: Evaluation) -> l
     ]
 
 
-def _models(config: Config, data: Path, folder: Path, url: str | None, key: str | None) -> dict[str, Model]:
+def _models(config: Config, data: Path, folder: Path, urls: Sequence[str], key: str | None) -> dict[str, Model]:
     models = {"word overlap (floor)": _scored(word_overlap, None)}
     cosine = Similarity(SentenceEncoder(config.encoder, "fp32", cache_bytes=SMALL_CACHE), TITLE_ONLY)
     models[f"{config.encoder} cosine, untrained (floor)"] = _scored(lambda pairs: cosine.features(pairs)[:, 0], None)
@@ -169,8 +171,8 @@ def _models(config: Config, data: Path, folder: Path, url: str | None, key: str 
             models[TEACHER] = _scored(read_teacher(run, similarity), Calibration())
         if (run.student / TEMPLATE_FILE).exists():
             models["student (checkpoint)"] = _scored(read_student(run.student).logits, Calibration())
-    if url is not None:
-        models[f"served at {url}"] = _served(ServedScorer(url, key))
+    for url in urls:
+        models[f"{SERVED} {url}"] = _served(ServedScorer(url, key))
     return models
 
 
